@@ -1,0 +1,1 @@
+"""Exact planners and allocation on open solvers."""

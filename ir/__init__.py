@@ -1,0 +1,1 @@
+"""Graphs, plans and programs: the data every other folder works on."""

@@ -1,0 +1,1 @@
+"""Graph passes, liveness and the greedy planner."""

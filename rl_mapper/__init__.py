@@ -1,0 +1,1 @@
+"""Memory mapping as a game: search and learned planners."""

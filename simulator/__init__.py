@@ -1,0 +1,1 @@
+"""Machine model: lowering, cycle-accurate engines, functional executor."""

@@ -1,0 +1,1 @@
+"""Accelerator compiler and scheduling planner."""

@@ -1,0 +1,1 @@
+"""Reports of compiled models for people and tools."""

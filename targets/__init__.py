@@ -1,0 +1,1 @@
+"""Machine descriptions and their cost formulas."""

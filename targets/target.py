@@ -1,0 +1,146 @@
+"""The description of a machine. Loaded from TOML by ``targets.load``; capabilities, never names."""
+
+from hashlib import sha256
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from stowplan.ir.memory import MemorySpec
+
+Dataflow = Literal["output_stationary", "weight_stationary", "input_stationary"]
+Positive = Annotated[int, Meta(gt=0)]
+NonNegative = Annotated[int, Meta(ge=0)]
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Base of every table of a target file: immutable, unknown keys are errors."""
+
+
+class Scratchpad(Section, frozen=True):
+    """On-chip memory that plans place storages in.
+
+    Attributes:
+        size_bytes: capacity.
+        alignment_bytes: every planned address is a multiple of it.
+        banks: single-ported banks, interleaved by ``bank_width_bytes``.
+        bank_width_bytes: bytes a bank delivers per cycle.
+    """
+
+    size_bytes: Positive
+    alignment_bytes: Positive = 64
+    banks: Positive = 16
+    bank_width_bytes: Positive = 16
+
+
+class Array(Section, frozen=True):
+    """Systolic matrix array of ``rows`` x ``cols`` multiply-accumulate units.
+
+    Attributes:
+        dataflow: which operand stays in the array.
+        macs_per_unit: (element bits -> multiply-accumulates per unit per cycle) for the widest
+            operand; a float operand looks up ``f<bits>`` first, then ``<bits>``.
+    """
+
+    rows: Positive
+    cols: Positive
+    dataflow: Dataflow = "output_stationary"
+    macs_per_unit: dict[str, float] = {}
+
+
+class Vector(Section, frozen=True):
+    """Vector unit for everything that is not a matrix product.
+
+    Attributes:
+        lanes: 8-bit elements per cycle for an operation of cost 1; wider elements take
+            proportionally longer.
+        latency_cycles: pipeline latency of one operation.
+        cycles_per_element: operator kind -> passes over the data; ``default`` for the rest.
+    """
+
+    lanes: Positive
+    latency_cycles: NonNegative = 8
+    cycles_per_element: dict[str, float] = {}
+
+
+class Dma(Section, frozen=True):
+    """DMA engines, one queue in and one out.
+
+    Attributes:
+        setup_cycles: cycles per descriptor before data moves.
+        burst_bytes: transfers are rounded up to whole bursts.
+    """
+
+    setup_cycles: NonNegative = 16
+    burst_bytes: Positive = 64
+
+
+class Dram(Section, frozen=True):
+    """Off-chip memory in bandwidth-latency mode.
+
+    Attributes:
+        bytes_per_cycle: sustained bytes per core clock cycle, shared by all DMA.
+        latency_cycles: core cycles from request to first data.
+        direct_operands: operators may read and write operands here without a resident copy.
+    """
+
+    bytes_per_cycle: Positive
+    latency_cycles: NonNegative = 100
+    direct_operands: bool = False
+
+
+class WeightBuffer(Section, frozen=True):
+    """Dedicated double buffer through which weights stream when plans do not track them.
+
+    Attributes:
+        size_bytes: capacity of both halves together.
+    """
+
+    size_bytes: Positive
+
+
+class Energy(Section, frozen=True):
+    """Energy per event in picojoules."""
+
+    mac_pj: float
+    scratchpad_pj_per_byte: float
+    dram_pj_per_byte: float
+    vector_pj_per_element: float = 0.1
+
+
+class Target(Section, frozen=True):
+    """A machine.
+
+    Attributes:
+        name: identifier.
+        description: one line.
+        clock_hz: core clock.
+        array: matrix array.
+        sources: dotted field name -> where the number comes from.
+    """
+
+    name: str
+    description: str
+    clock_hz: Positive
+    array: Array
+    vector: Vector
+    scratchpad: Scratchpad
+    weight_buffer: WeightBuffer
+    dma: Dma
+    dram: Dram
+    energy: Energy
+    sources: dict[str, str] = {}
+
+    def memory_spec(self, track_weights: bool = False) -> MemorySpec:
+        """What planners and the checker must respect."""
+        return MemorySpec(
+            capacity_bytes=self.scratchpad.size_bytes,
+            alignment_bytes=self.scratchpad.alignment_bytes,
+            stream_weights=not track_weights,
+            direct_dram=self.dram.direct_operands,
+        )
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the description, hexadecimal."""
+        return sha256(msgspec.json.encode(self, order="deterministic")).hexdigest()
