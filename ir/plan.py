@@ -123,6 +123,8 @@ class Plan:
         direct: accesses that bypass the scratchpad, sorted by step.
         engines: (operator, engine) pairs in execution order; empty leaves it to the target's rule.
         proof: what is known of the objective.
+        origin: (key, value) pairs of how the graph and the target were made, so that both can be
+            made again from the model file alone; a key may repeat.
         schema_version: version of the JSON form.
     """
 
@@ -136,6 +138,7 @@ class Plan:
     proof: Proof
     direct: tuple[DirectAccess, ...] = ()
     engines: tuple[tuple[str, str], ...] = ()
+    origin: tuple[tuple[str, str], ...] = ()
     schema_version: int = PLAN_SCHEMA_VERSION
 
     def to_json(self) -> bytes:
