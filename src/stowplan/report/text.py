@@ -1,0 +1,88 @@
+"""The summary a person reads in the terminal: at most fifteen lines."""
+
+from stowplan.report.data import Summary
+from stowplan.report.quantities import human_bytes, human_time, percent
+
+OBJECTIVE_TITLES = {
+    "offchip": "non-compulsory bytes",
+    "peak": "peak bytes",
+    "cycles": "cycles",
+}
+OPERANDS_SHOWN = 4
+
+
+def summary_lines(summary: Summary) -> tuple[str, ...]:
+    """One compilation in at most fifteen lines."""
+    head = f"{summary.model} on {summary.target}: {summary.operators:,} operators"
+    body = _plan_lines(summary) if summary.status == "ok" else _misfit_lines(summary)
+    return (head, *body)
+
+
+def _plan_lines(summary: Summary) -> tuple[str, ...]:
+    peak, offchip = summary.peak_bytes or 0, summary.offchip_bytes or 0
+    lines = [
+        f"fits         yes: peak {peak:,} of {summary.capacity_bytes:,} bytes "
+        f"({percent(peak / summary.capacity_bytes)})",
+        f"off-chip     {offchip:,} bytes ({human_bytes(offchip)})",
+        f"  compulsory     {summary.compulsory_bytes:,}",
+        f"  non-compulsory {summary.noncompulsory_bytes:,}",
+        f"objective    {objective_line(summary)}",
+        f"planner      {summary.planner} ({summary.method}) in {human_time(summary.plan_s or 0)}; "
+        f"checked: {'yes' if summary.checked else 'no'}",
+    ]
+    if summary.cycles is not None:
+        lines += _time_lines(summary)
+    if summary.execution is not None:
+        lines.append(f"proof        {execution_line(summary)}")
+    return tuple(lines)
+
+
+def objective_line(summary: Summary) -> str:
+    """Objective, bound and gap in one line."""
+    title = OBJECTIVE_TITLES[summary.objective_name]
+    if summary.proven:
+        return f"{summary.objective:,} {title}, proven optimal ({summary.bound_source})"
+    return (
+        f"{summary.objective:,} {title}, bound {summary.bound:,} ({summary.bound_source}), "
+        f"gap {percent(summary.gap or 0)}"
+    )
+
+
+def execution_line(summary: Summary) -> str:
+    """Outcome of the functional proof in one line."""
+    execution = summary.execution
+    if execution is None:
+        return "not asked for"
+    verdict = "bit-identical to" if execution.identical else "DIFFERENT from"
+    return (
+        f"{execution.operators:,} operators executed in the scratchpad, {execution.outputs} "
+        f"output{'s' if execution.outputs != 1 else ''} {verdict} {execution.runtime}"
+    )
+
+
+def _time_lines(summary: Summary) -> list[str]:
+    cycles = summary.cycles or 0
+    busy = ", ".join(f"{engine} {percent(share)}" for engine, share in summary.busy)
+    return [
+        f"time         {cycles:,} cycles, {human_time(cycles / summary.clock_hz)} at "
+        f"{summary.clock_hz / 1e6:,.0f} MHz",
+        f"utilisation  {percent(summary.utilisation or 0)} of the array's multiply-accumulates",
+        f"bound by     {summary.bound_by} (busy: {busy})",
+    ]
+
+
+def _misfit_lines(summary: Summary) -> tuple[str, ...]:
+    misfit = summary.misfit
+    if misfit is None:
+        return ("fits         no",)
+    over = misfit.needed_bytes - misfit.capacity_bytes
+    operands = [f"  {size:>12,}  {name}" for name, size in misfit.operands[:OPERANDS_SHOWN]]
+    if len(misfit.operands) > OPERANDS_SHOWN:
+        operands.append(f"  and {len(misfit.operands) - OPERANDS_SHOWN} more")
+    return (
+        f"fits         no: operator {misfit.operator} needs {misfit.needed_bytes:,} bytes at once,",
+        f"             {over:,} more than the scratchpad's {misfit.capacity_bytes:,}",
+        *operands,
+        f"smallest scratchpad that would do: {misfit.smallest_capacity_bytes:,} bytes",
+        f"  --set scratchpad.size={misfit.smallest_capacity_bytes}",
+    )
