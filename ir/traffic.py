@@ -1,0 +1,132 @@
+"""Off-chip traffic of a plan, split into what any plan must move and the rest.
+
+Compulsory bytes are each model input and each weight read once and each model output written once;
+everything else that crosses the boundary to DRAM is non-compulsory: spills, reloads, re-reads.
+Storages move whole, so a storage that is loaded at all counts whole; one that is only streamed or
+read directly counts the bytes that some operator reads. Outputs likewise.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+
+from stowplan.ir.check_facts import Facts, facts_of, union_bytes
+from stowplan.ir.graph import Graph, Interval
+from stowplan.ir.memory import MemorySpec
+from stowplan.ir.plan import Plan, TransferKind
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """Bytes between DRAM and chip.
+
+    Attributes:
+        loaded_bytes: LOADs.
+        stored_bytes: STOREs.
+        streamed_bytes: weights through the weight buffer, at each use.
+        direct_read_bytes: operands that operators read in DRAM.
+        direct_written_bytes: results that operators write to DRAM.
+        compulsory_bytes: inputs and weights once, outputs once.
+    """
+
+    loaded_bytes: int
+    stored_bytes: int
+    streamed_bytes: int
+    direct_read_bytes: int
+    direct_written_bytes: int
+    compulsory_bytes: int
+
+    @property
+    def offchip_bytes(self) -> int:
+        """All bytes that cross the off-chip boundary."""
+        return (
+            self.loaded_bytes
+            + self.stored_bytes
+            + self.streamed_bytes
+            + self.direct_read_bytes
+            + self.direct_written_bytes
+        )
+
+    @property
+    def noncompulsory_bytes(self) -> int:
+        """Off-chip bytes beyond the compulsory ones."""
+        return self.offchip_bytes - self.compulsory_bytes
+
+
+def traffic(graph: Graph, plan: Plan, memory: MemorySpec) -> Traffic:
+    """Count the off-chip bytes of a valid plan.
+
+    Args:
+        graph: the planned graph.
+        plan: a plan that passes the checker.
+        memory: the memory planned for; weights stream only where both it and the plan say so.
+    """
+    facts = facts_of(graph)
+    moved = Counter(
+        (transfer.kind, transfer.storage)
+        for transfer in plan.transfers
+        if transfer.storage in facts.size_bytes
+    )
+    loaded = {storage for kind, storage in moved if kind is TransferKind.LOAD}
+    stored = {storage for kind, storage in moved if kind is TransferKind.STORE}
+    streamed, streamed_ranges = _streamed(facts, plan, memory)
+    reads, writes, read_ranges, written_ranges = _direct(facts, plan)
+    for storage, ranges in streamed_ranges.items():
+        read_ranges.setdefault(storage, []).extend(ranges)
+    compulsory = sum(
+        facts.size_bytes[name] if name in loaded else union_bytes(read_ranges.get(name, []))
+        for name in facts.initial
+    ) + sum(
+        facts.size_bytes[name] if name in stored else union_bytes(written_ranges.get(name, []))
+        for name in facts.final
+    )
+    return Traffic(
+        loaded_bytes=_moved_bytes(facts, moved, TransferKind.LOAD),
+        stored_bytes=_moved_bytes(facts, moved, TransferKind.STORE),
+        streamed_bytes=streamed,
+        direct_read_bytes=reads,
+        direct_written_bytes=writes,
+        compulsory_bytes=compulsory,
+    )
+
+
+def peak_bytes(graph: Graph, plan: Plan) -> int:
+    """Smallest scratchpad in which the plan's addresses fit: the highest byte in use, plus one."""
+    sizes = facts_of(graph).size_bytes
+    return max((r.address + sizes.get(r.storage, 0) for r in plan.residencies), default=0)
+
+
+def _moved_bytes(facts: Facts, moved: Counter[tuple[TransferKind, str]], kind: TransferKind) -> int:
+    return sum(n * facts.size_bytes[storage] for (k, storage), n in moved.items() if k is kind)
+
+
+def _streamed(
+    facts: Facts, plan: Plan, memory: MemorySpec
+) -> tuple[int, dict[str, list[Interval]]]:
+    """Bytes streamed over all uses, and per weight the ranges read."""
+    total = 0
+    ranges: dict[str, list[Interval]] = {}
+    if plan.track_weights or not memory.stream_weights:
+        return total, ranges
+    for touches in facts.touches.values():
+        for touch in touches:
+            if touch.storage in facts.weights:
+                total += union_bytes(list(touch.reads))
+                ranges.setdefault(touch.storage, []).extend(touch.reads)
+    return total, ranges
+
+
+def _direct(
+    facts: Facts, plan: Plan
+) -> tuple[int, int, dict[str, list[Interval]], dict[str, list[Interval]]]:
+    """Bytes read and written in DRAM by operators, and per storage the ranges of each."""
+    reads, writes = 0, 0
+    read_ranges: dict[str, list[Interval]] = {}
+    written_ranges: dict[str, list[Interval]] = {}
+    for access in plan.direct:
+        for touch in facts.touches[plan.order[access.step]]:
+            if touch.storage == access.storage:
+                reads += union_bytes(list(touch.reads))
+                writes += union_bytes(list(touch.writes))
+                read_ranges.setdefault(touch.storage, []).extend(touch.reads)
+                written_ranges.setdefault(touch.storage, []).extend(touch.writes)
+    return reads, writes, read_ranges, written_ranges
