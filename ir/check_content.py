@@ -149,6 +149,17 @@ def check_direct(facts: Facts, plan: Plan, memory: MemorySpec) -> Iterator[Viola
             yield Violation("direct", f"{what}: operator {operator!r} does not use it")
 
 
+def check_streamed(history: History) -> Iterator[Violation]:
+    """Nobody writes a weight that is streamed."""
+    for use in history.uses:
+        if use.writes:
+            yield Violation(
+                "streamed",
+                f"step {use.step}: operator {use.operator!r} writes {history.storage!r}, "
+                f"a weight that is streamed",
+            )
+
+
 def check_begins(history: History) -> Iterator[Violation]:
     """Each residency begins with one LOAD of a current copy or with the defining write."""
     loaded = Counter((load.issue, load.deadline) for load in history.loads)

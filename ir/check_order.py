@@ -5,7 +5,7 @@ is derived, so none can be wrong.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
 from stowplan.ir.check_facts import Facts, Touch, Violation
@@ -44,7 +44,7 @@ def check_dataflow(facts: Facts, plan: Plan) -> Iterator[Violation]:
         yield from _check_sources(facts, storage, reference, planned)
 
 
-def _users(facts: Facts, order: Sequence[str] | Iterator[str]) -> dict[str, list[User]]:
+def _users(facts: Facts, order: Iterable[str]) -> dict[str, list[User]]:
     users: dict[str, list[User]] = {}
     for name in order:
         for touch in facts.touches[name]:

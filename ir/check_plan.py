@@ -14,6 +14,7 @@ from stowplan.ir.check_content import (
     check_direct,
     check_final,
     check_stores,
+    check_streamed,
     check_transfer,
     check_uses,
     histories,
@@ -96,17 +97,11 @@ def _check_memory(facts: Facts, plan: Plan, memory: MemorySpec) -> Iterator[Viol
         yield from check_transfer(facts, plan, transfer)
     yield from check_direct(facts, plan, memory)
     for storage, history in sorted(histories(facts, plan, placed).items()):
+        if facts.streamed(storage, plan.track_weights):
+            yield from check_streamed(history)
+            continue
         yield from check_disjoint(history.residencies)
         yield from check_begins(history)
-        if facts.streamed(storage, plan.track_weights):
-            writers = [use for use in history.uses if use.writes]
-            for use in writers:
-                yield Violation(
-                    "streamed",
-                    f"step {use.step}: operator {use.operator!r} writes {storage!r}, "
-                    f"a weight that is streamed",
-                )
-            continue
         yield from check_uses(history)
         yield from check_stores(history, space.overwritten)
         if storage in facts.final:
