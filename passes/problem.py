@@ -127,14 +127,18 @@ def planning_problem(graph: Graph, memory: MemorySpec) -> PlanningProblem:
 def _in_place(graph: Graph, by_name: dict[str, int]) -> tuple[tuple[tuple[int, int], ...], ...]:
     """Per operator, (output storage, input storage) pairs that may share addresses.
 
-    Only whole storages qualify: both operands start their storage and fill it.
+    Only whole storages qualify: both operands start their storage and fill it. Every operand by
+    which the operator reads the input's storage must be one that the output may replace.
     """
     pairs = []
     for op in graph.operators:
         found = []
+        bases = [graph.resolve(name)[0] for name in op.inputs]
         for output, source in op.in_place:
             out_name, in_name = op.outputs[output], op.inputs[source]
             whole = graph.tensor[out_name].alias is None and graph.tensor[in_name].alias is None
+            readers = {i for i, base in enumerate(bases) if base == in_name}
+            whole = whole and readers <= {i for out, i in op.in_place if out == output}
             if whole and out_name in by_name and in_name in by_name:
                 found.append((by_name[out_name], by_name[in_name]))
         pairs.append(tuple(found))
