@@ -66,6 +66,7 @@ def assemble_plan(
         direct: (storage, step) pairs accessed in DRAM.
     """
     reserved, released = _slack(problem, len(order), stays, addresses)
+    _part_from_direct(stays, reserved, released, direct)
     last_write = _last_writes(problem, order, stays)
     names = [storage.name for storage in problem.storages]
     residencies, transfers = [], []
@@ -101,7 +102,9 @@ def _slack(
     """Per stay, the boundary its space is reserved from and the one it is released at."""
     reserved = [max(0, s.start - LOOKAHEAD_STEPS) if s.loaded else s.start for s in stays]
     released = [steps if s.stored else s.end for s in stays]
-    by_start = sorted(range(len(stays)), key=lambda i: (stays[i].start, stays[i].end))
+    by_start = sorted(
+        range(len(stays)), key=lambda i: (stays[i].start, stays[i].end, not stays[i].loaded)
+    )
     latest: dict[int, int] = {}
     skyline = _Skyline()
     for i in by_start:
@@ -116,6 +119,26 @@ def _slack(
             released[earlier] = max(stays[earlier].end, min(released[earlier], meeting))
             reserved[i] = min(stay.start, max(reserved[i], meeting))
     return reserved, released
+
+
+def _part_from_direct(
+    stays: Sequence[Stay],
+    reserved: list[int],
+    released: list[int],
+    direct: Sequence[tuple[int, int]],
+) -> None:
+    """Complete STOREs before, and issue LOADs after, the direct accesses of the same storage."""
+    steps: dict[int, list[int]] = {}
+    for storage, step in sorted(direct):
+        steps.setdefault(storage, []).append(step)
+    for i, stay in enumerate(stays):
+        accesses = steps.get(stay.storage, [])
+        after = bisect_left(accesses, stay.end)
+        if after < len(accesses):
+            released[i] = max(stay.end, min(released[i], accesses[after]))
+        before = bisect_left(accesses, stay.start)
+        if before:
+            reserved[i] = min(stay.start, max(reserved[i], accesses[before - 1] + 1))
 
 
 def _meeting(earlier: Stay, later: Stay) -> int:

@@ -1,0 +1,182 @@
+"""Planner ``greedy``: fast, deterministic, and never without a plan when one exists.
+
+For each candidate order it decides replacement without addresses (``greedy_gaps``), places the
+chosen stays (``greedy_pack`` with all lifetimes known, else ``greedy_place`` in order of time with
+further evictions), and keeps the best. Where placement costs extra traffic, replacement is repeated
+for a smaller capacity, which leaves room for fragmentation.
+
+Settings: ``orders`` (``all`` or ``graph``), ``improve`` (``on`` or ``off``: retries at smaller
+capacities).
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from time import monotonic
+
+from stowplan.errors import InternalError, UsageError
+from stowplan.ir.graph import Graph
+from stowplan.ir.plan import Plan, Proof
+from stowplan.ir.traffic import peak_bytes, traffic
+from stowplan.passes.assemble import assemble_plan
+from stowplan.passes.greedy_gaps import Kept, Timeline, best_gaps, timeline, total_traffic
+from stowplan.passes.greedy_pack import place_offline, takeovers
+from stowplan.passes.greedy_place import Placement, place_in_time
+from stowplan.passes.order import candidate_orders, live_bytes
+from stowplan.passes.planner import OBJECTIVES, PlanOptions, Progress
+from stowplan.passes.problem import PlanningProblem, planning_problem
+from stowplan.targets.target import Target
+
+NAME = "greedy"
+SHRINK = (0.96, 0.9, 0.8)
+"""Fractions of the capacity tried when placement alone costs traffic."""
+
+
+def plan_greedy(graph: Graph, target: Target, options: PlanOptions) -> Plan:
+    """Plan ``graph`` on ``target`` in time roughly linear in its size.
+
+    Raises:
+        InfeasiblePlanError: some operator alone exceeds the scratchpad.
+        UsageError: unknown objective.
+    """
+    if options.objective not in OBJECTIVES:
+        raise UsageError(
+            f"unknown objective {options.objective!r}: choose one of {', '.join(OBJECTIVES)}"
+        )
+    began = monotonic()
+    problem = planning_problem(graph, target.memory_spec(options.track_weights))
+    problem.check_fits()
+    search = _Search(problem, options)
+    for _ in search.by_peak() if options.objective == "peak" else search.by_traffic():
+        if monotonic() - began > options.time_limit_s or options.cancelled():
+            break
+        progress = Progress("candidate orders", search.score[0], 0, monotonic() - began)
+        options.on_progress(progress)
+    return _finish(problem, target, options, search, began)
+
+
+class _Search:
+    """Walks candidate orders and keeps the best placement; mutable.
+
+    The walks are generators that pause after each placement, so that the caller can stop them; the
+    first placement always comes.
+    """
+
+    def __init__(self, problem: PlanningProblem, options: PlanOptions) -> None:
+        settings = dict(options.settings)
+        self._problem = problem
+        self._peak_first = options.objective == "peak"
+        self._improve = settings.get("improve", "on") == "on"
+        self._pairs = takeovers(problem)
+        memory = problem.memory
+        self._capacity = memory.capacity_bytes - memory.capacity_bytes % memory.alignment_bytes
+        graph_order = tuple(range(problem.operators))
+        only_graph = settings.get("orders", "all") == "graph"
+        self._orders = (graph_order,) if only_graph else candidate_orders(problem)
+        self.score: tuple[int, int] = (0, 0)
+        self.order: tuple[int, ...] = graph_order
+        self.placement: Placement | None = None
+
+    def by_traffic(self) -> Iterator[None]:
+        """Order with the least traffic first; an order that cannot win is skipped."""
+        found = []
+        for order in self._orders:
+            accesses = timeline(self._problem, order)
+            kept = self._kept(accesses, self._capacity)
+            found.append((total_traffic(accesses, kept), accesses, kept))
+        for relaxed, accesses, kept in sorted(found, key=lambda item: item[0]):
+            if self.placement is None or relaxed < self.placement.traffic_bytes:
+                yield from self._place(accesses, kept)
+                yield from self._leave_room(accesses)
+
+    def by_peak(self) -> Iterator[None]:
+        """Order with the fewest live bytes first; all are placed."""
+        peaks = [max(live_bytes(self._problem, order), default=0) for order in self._orders]
+        for _, order in sorted(zip(peaks, self._orders, strict=True)):
+            accesses = timeline(self._problem, order)
+            yield from self._place(accesses, self._kept(accesses, self._capacity))
+
+    def _kept(self, accesses: Timeline, capacity_bytes: int) -> Kept:
+        if max(live_bytes(self._problem, accesses.order), default=0) <= capacity_bytes:
+            return accesses.gaps(1)
+        return best_gaps(accesses, capacity_bytes)
+
+    def _place(self, accesses: Timeline, kept: Kept) -> Iterator[None]:
+        """Place the chosen stays; stops once that costs no further traffic, unless for peak."""
+        wanted = total_traffic(accesses, kept)
+        for by_lifetime in (False, True):
+            placement = place_in_time(accesses, kept, self._capacity, self._pairs, by_lifetime)
+            self._offer(accesses, placement)
+            yield
+            if placement.traffic_bytes <= wanted and not self._peak_first:
+                return
+        offline = place_offline(accesses, kept, self._capacity, self._pairs)
+        if offline is not None:
+            self._offer(accesses, offline)
+            yield
+
+    def _leave_room(self, accesses: Timeline) -> Iterator[None]:
+        """Decide replacement for smaller capacities, place in the full one."""
+        largest = max(map(self._problem.demand, range(self._problem.operators)), default=0)
+        for share in SHRINK if self._improve else ():
+            kept = self._kept(
+                accesses, max(int(self._capacity * share), min(largest, self._capacity))
+            )
+            best = self.placement
+            if best is not None and total_traffic(accesses, kept) >= best.traffic_bytes:
+                return
+            yield from self._place(accesses, kept)
+
+    def _offer(self, accesses: Timeline, placement: Placement) -> None:
+        score = (placement.traffic_bytes, placement.peak_bytes)
+        score = score[::-1] if self._peak_first else score
+        if self.placement is None or score < self.score:
+            self.score, self.order, self.placement = score, accesses.order, placement
+
+
+def _finish(
+    problem: PlanningProblem,
+    target: Target,
+    options: PlanOptions,
+    search: _Search,
+    began: float,
+) -> Plan:
+    """Assemble the best placement and state what is known of its objective."""
+    placement = search.placement
+    if placement is None:
+        raise InternalError("no order was placed")
+    draft = Proof(options.objective, 0, 0, method="", bound_source="")
+    plan = assemble_plan(
+        problem,
+        target,
+        search.order,
+        placement.stays,
+        placement.addresses,
+        draft,
+        NAME,
+        placement.direct,
+    )
+    value, bound, source = _value_and_bound(problem, options, plan)
+    proof = Proof(
+        options.objective,
+        value,
+        bound,
+        method="list scheduling, furthest next use, best fit",
+        bound_source=source,
+        seed=options.seed,
+        wall_s=monotonic() - began,
+    )
+    return replace(plan, proof=proof)
+
+
+def _value_and_bound(
+    problem: PlanningProblem, options: PlanOptions, plan: Plan
+) -> tuple[int, int, str]:
+    graph, memory = problem.graph, problem.memory
+    if options.objective == "peak":
+        demands = map(problem.demand, range(problem.operators))
+        bound = 0 if memory.direct_dram else max(demands, default=0)
+        return peak_bytes(graph, plan), bound, "largest operator"
+    value = traffic(graph, plan, memory).noncompulsory_bytes
+    # Without transfers only weights streamed again remain, and those no plan avoids.
+    nothing = replace(plan, residencies=(), transfers=(), direct=())
+    return value, traffic(graph, nothing, memory).noncompulsory_bytes, "weights streamed again"

@@ -1,0 +1,310 @@
+"""Replacement for a fixed order: which storages stay between consecutive uses.
+
+A *gap* lies between two consecutive uses of a storage; it is *kept* (the storage stays in the
+scratchpad) or *evicted* (it leaves right after the use before the gap and returns right before the
+use after it). Leaving early and returning late is dominant for traffic, so the kept gaps are all
+there is to decide. Addresses are left out here; :mod:`stowplan.passes.greedy_place` finds them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from heapq import heappop, heappush
+
+import numpy as np
+
+from stowplan.passes.assemble import Stay
+from stowplan.passes.problem import PlanningProblem
+
+Kept = list[bytearray]
+"""Per storage, per gap: 1 when the storage stays."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """The accesses of each storage under a fixed order.
+
+    Attributes:
+        problem: the indexed problem.
+        order: operator indices in execution order.
+        steps: per storage, the steps that use it, ascending.
+        last_write: per storage, index into ``steps`` of its last write, or -1.
+        writes: per storage, per use: 1 when the use writes it.
+    """
+
+    problem: PlanningProblem
+    order: tuple[int, ...]
+    steps: tuple[tuple[int, ...], ...]
+    last_write: tuple[int, ...]
+    writes: tuple[bytes, ...]
+
+    def gaps(self, value: int) -> Kept:
+        """All gaps kept (1) or evicted (0)."""
+        return [bytearray([value]) * max(0, len(steps) - 1) for steps in self.steps]
+
+    def traffic(self, storage: int, kept: bytearray) -> int:
+        """Bytes moved for ``storage`` when it stays in the kept gaps only."""
+        size = self.problem.size[storage]
+        return size * sum(s.loaded + s.stored for s in self.stays_of(storage, kept))
+
+    def scratch(self, storage: int) -> bool:
+        """Whether it never moves to or from DRAM: used by one operator, content needed nowhere."""
+        problem = self.problem
+        single = len(self.steps[storage]) == 1
+        return single and not problem.clean(storage) and not problem.kept(storage)
+
+    def occupies(self, stay: Stay) -> bool:
+        """Whether ``stay`` takes space.
+
+        Where operators reach DRAM directly, a stay of a single step that loads or stores moves the
+        same bytes as a direct access and would take space for nothing.
+        """
+        moves = stay.loaded or stay.stored
+        return not (self.problem.memory.direct_dram and stay.end == stay.start + 1 and moves)
+
+    def stays_of(self, storage: int, kept: bytearray) -> list[Stay]:
+        """Stays of ``storage`` when it stays in the kept gaps only."""
+        steps, writes = self.steps[storage], self.writes[storage]
+        clean, needed = self.problem.clean(storage), self.problem.kept(storage)
+        stays = []
+        first, dirty, last = 0, False, len(steps) - 1
+        for use, step in enumerate(steps):
+            dirty = dirty or bool(writes[use])
+            if use < last and kept[use]:
+                continue
+            stored = dirty and (use < last or needed)
+            stays.append(Stay(storage, steps[first], step + 1, first > 0 or clean, stored))
+            first, dirty = use + 1, False
+        return stays
+
+    def stays(self, kept: Kept) -> list[Stay]:
+        """Stays of all storages."""
+        return [stay for v in range(len(self.steps)) for stay in self.stays_of(v, kept[v])]
+
+
+def timeline(problem: PlanningProblem, order: Sequence[int]) -> Timeline:
+    """Index the accesses of each storage under ``order``."""
+    steps: list[list[int]] = [[] for _ in problem.storages]
+    writes: list[bytearray] = [bytearray() for _ in problem.storages]
+    for step, operator in enumerate(order):
+        updated = problem.updates[operator]
+        for storage in problem.needs[operator]:
+            steps[storage].append(step)
+            writes[storage].append(storage in updated)
+        for storage in problem.defines[operator]:
+            steps[storage].append(step)
+            writes[storage].append(1)
+    return Timeline(
+        problem,
+        tuple(order),
+        tuple(map(tuple, steps)),
+        tuple(flags.rfind(1) for flags in writes),
+        tuple(map(bytes, writes)),
+    )
+
+
+def fixed_order_residencies(problem: PlanningProblem, order: Sequence[int]) -> tuple[Stay, ...]:
+    """Stays that fit the capacity at every step and move few bytes; addresses not considered.
+
+    Every operator must fit the scratchpad alone (``problem.check_fits``).
+    """
+    accesses = timeline(problem, order)
+    kept = best_gaps(accesses, problem.memory.capacity_bytes)
+    return tuple(accesses.stays(kept))
+
+
+def best_gaps(accesses: Timeline, capacity_bytes: int) -> Kept:
+    """The better of plain and write-back-aware furthest-next-use, each improved."""
+    candidates = []
+    for write_aware in (True, False):
+        kept = furthest_next_use(accesses, capacity_bytes, write_aware)
+        keep_more(accesses, kept, capacity_bytes)
+        candidates.append(kept)
+    return min(candidates, key=lambda kept: total_traffic(accesses, kept))
+
+
+def total_traffic(accesses: Timeline, kept: Kept) -> int:
+    """Bytes moved for all storages, compulsory ones included."""
+    return sum(accesses.traffic(v, gaps) for v, gaps in enumerate(kept))
+
+
+def furthest_next_use(accesses: Timeline, capacity_bytes: int, write_aware: bool) -> Kept:
+    """Evict the storage whose next use is furthest, when space runs out.
+
+    With ``write_aware`` the distance is divided by the bytes each evicted byte costs: one when
+    DRAM holds the content or must receive it anyway, two when it must be written and read back.
+    On targets with direct DRAM access an operand may also be evicted at its own use: it then
+    never occupies the scratchpad.
+
+    Source: Belady, "A study of replacement algorithms for a virtual-storage computer", 1966; the
+    weights are ours.
+    """
+    state = _Replacement(accesses, capacity_bytes, write_aware)
+    for step in range(len(accesses.order)):
+        state.run(step)
+    return state.kept
+
+
+class _Replacement:
+    """Which storages are resident while the steps go by; mutable."""
+
+    def __init__(self, accesses: Timeline, capacity_bytes: int, write_aware: bool) -> None:
+        self.kept = accesses.gaps(1)
+        self._accesses = accesses
+        self._direct = accesses.problem.memory.direct_dram
+        self._free = capacity_bytes
+        self._write_aware = write_aware
+        count = len(accesses.steps)
+        self._resident = bytearray(count)
+        self._dirty = bytearray(count)
+        self._next_use = [0] * count
+        # Per cost (bytes moved per byte evicted, 1 or 2): (-next step, -size, storage).
+        self._heaps: tuple[list[tuple[int, int, int]], ...] = ([], [], [])
+
+    def run(self, step: int) -> None:
+        """Make the operands of ``step`` resident, evicting others."""
+        problem = self._accesses.problem
+        operands = problem.uses(self._accesses.order[step])
+        entering = [v for v in operands if not self._resident[v]]
+        for v in operands:
+            self._dirty[v] |= self._accesses.writes[v][self._next_use[v]]
+            self._next_use[v] += 1
+        for v in entering:
+            self._resident[v] = 1
+            self._free -= problem.size[v]
+            if self._direct and not self._accesses.scratch(v):
+                self._offer(v)
+        if self._free < 0:
+            self._make_room(step)
+        for v in operands:
+            if self._resident[v] and self._next_use[v] == len(self._accesses.steps[v]):
+                self._resident[v] = 0
+                self._free += problem.size[v]
+            elif self._resident[v]:
+                self._offer(v)
+
+    def _offer(self, storage: int) -> None:
+        """Enter ``storage`` as a candidate for eviction until its next use."""
+        use, steps = self._next_use[storage], self._accesses.steps[storage]
+        if use == len(steps):
+            # Only with direct access: an operand that is not used again need not enter at all.
+            steps = (*steps, len(self._accesses.order) + 1)
+        entry = (-steps[use], -self._accesses.problem.size[storage], storage)
+        heappush(self._heaps[self._cost(storage)], entry)
+
+    def _cost(self, storage: int) -> int:
+        accesses = self._accesses
+        final = accesses.last_write[storage] < self._next_use[storage]
+        stored_anyway = final and accesses.problem.kept(storage)
+        return 2 if self._dirty[storage] and not stored_anyway else 1
+
+    def _top(self, cost: int) -> tuple[int, int, int] | None:
+        """Furthest candidate of a cost; entries that no longer hold are dropped."""
+        heap = self._heaps[cost]
+        while heap:
+            entry = heap[0]
+            storage = entry[2]
+            steps, use = self._accesses.steps[storage], self._next_use[storage]
+            current = steps[use] if use < len(steps) else len(self._accesses.order) + 1
+            if self._resident[storage] and -entry[0] == current and self._cost(storage) == cost:
+                return entry
+            heappop(heap)
+        return None
+
+    def _make_room(self, step: int) -> None:
+        victims = []
+        while self._free < 0:
+            tops = [(cost, top) for cost in (1, 2) if (top := self._top(cost)) is not None]
+            if not tops:
+                break
+            cost, entry = max(
+                tops,
+                key=lambda item: (
+                    (-item[1][0] - step) / (item[0] if self._write_aware else 1),
+                    -item[0],
+                ),
+            )
+            heappop(self._heaps[cost])
+            victims.append(entry[2])
+            self._resident[entry[2]] = 0
+            self._free += -entry[1]
+        self._return_spare(victims)
+        for v in victims:
+            if not self._resident[v] and self._next_use[v] < len(self._accesses.steps[v]):
+                self.kept[v][self._next_use[v] - 1] = 0
+                self._dirty[v] = 0
+
+    def _return_spare(self, victims: list[int]) -> None:
+        """Take back victims that later, larger ones made unnecessary; nearest use first."""
+        for v in reversed(victims):
+            size = self._accesses.problem.size[v]
+            if size <= self._free:
+                self._free -= size
+                self._resident[v] = 1
+                self._offer(v)
+
+
+def keep_more(accesses: Timeline, kept: Kept, capacity_bytes: int) -> None:
+    """Keep evicted gaps that fit after all, those first that save most per byte and step.
+
+    Changes ``kept``. Replacement decides step by step; bytes a later eviction set free again are
+    found only in hindsight.
+    """
+    problem = accesses.problem
+    usage = _usage(accesses, kept)
+    gaps = []
+    for v, flags in enumerate(kept):
+        gap = flags.find(0)
+        while gap >= 0:
+            length = accesses.steps[v][gap + 1] - accesses.steps[v][gap]
+            saved = _saved(accesses, v, flags, gap)
+            gaps.append((-saved / (problem.size[v] * length), v, gap))
+            gap = flags.find(0, gap + 1)
+    for _, v, gap in sorted(gaps):
+        before = _occupied(accesses, v, kept[v])
+        kept[v][gap] = 1
+        after = _occupied(accesses, v, kept[v])
+        added = _difference(before, after)
+        if all(usage[a:b].max() + problem.size[v] <= capacity_bytes for a, b in added):
+            for a, b in added:
+                usage[a:b] += problem.size[v]
+        else:
+            kept[v][gap] = 0
+
+
+def _saved(accesses: Timeline, storage: int, flags: bytearray, gap: int) -> int:
+    """Bytes per gap that keeping it would save."""
+    other = bytearray(flags)
+    other[gap] = 1
+    return accesses.traffic(storage, flags) - accesses.traffic(storage, other)
+
+
+def _occupied(accesses: Timeline, storage: int, flags: bytearray) -> list[tuple[int, int]]:
+    """Intervals in which ``storage`` takes space."""
+    stays = accesses.stays_of(storage, flags)
+    return [(stay.start, stay.end) for stay in stays if accesses.occupies(stay)]
+
+
+def _difference(
+    before: list[tuple[int, int]], after: list[tuple[int, int]]
+) -> list[tuple[int, int]]:
+    """Parts of ``after`` outside ``before``; each interval of ``before`` lies in one of them."""
+    parts = []
+    for low, high in after:
+        for a, b in before:
+            if low <= a and b <= high:
+                if low < a:
+                    parts.append((low, a))
+                low = b
+        if low < high:
+            parts.append((low, high))
+    return parts
+
+
+def _usage(accesses: Timeline, kept: Kept) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
+    """Occupied bytes per step."""
+    change = np.zeros(len(accesses.order) + 1, dtype=np.int64)
+    for v, flags in enumerate(kept):
+        for start, end in _occupied(accesses, v, flags):
+            change[start] += accesses.problem.size[v]
+            change[end] -= accesses.problem.size[v]
+    return np.cumsum(change)[:-1]
