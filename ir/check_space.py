@@ -89,7 +89,7 @@ def check_overlap(facts: Facts, plan: Plan, residencies: Sequence[Residency]) ->
     overwritten: set[Residency] = set()
     for earlier, later in _meetings(placed, facts.size_bytes):
         for old, new in ((earlier, later), (later, earlier)):
-            if _takes_over(facts, plan, old, new):
+            if takes_over(facts, plan, old, new):
                 overwritten.add(old)
                 break
         else:
@@ -119,7 +119,7 @@ def _meetings(
                 yield residency, other
 
 
-def _takes_over(facts: Facts, plan: Plan, old: Residency, new: Residency) -> bool:
+def takes_over(facts: Facts, plan: Plan, old: Residency, new: Residency) -> bool:
     """Whether ``new`` is an output that legally replaces the input ``old`` byte for byte.
 
     Every operand through which the operator reads ``old`` must be one that the output may replace;
@@ -131,9 +131,12 @@ def _takes_over(facts: Facts, plan: Plan, old: Residency, new: Residency) -> boo
     if facts.size_bytes[new.storage] > facts.size_bytes[old.storage]:
         return False
     op = facts.graph.operator.get(plan.order[step])
-    if op is None or not any(
-        touch.defines and touch.storage == new.storage for touch in facts.touches[op.name]
-    ):
+    if op is None:
+        return False
+    touches = {touch.storage: touch for touch in facts.touches[op.name]}
+    if new.storage not in touches or not touches[new.storage].defines:
+        return False
+    if old.storage in touches and touches[old.storage].writes:
         return False
     inputs = [facts.graph.resolve(name) for name in op.inputs]
     outputs = [facts.graph.resolve(name) for name in op.outputs]
