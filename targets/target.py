@@ -11,6 +11,9 @@ from stowplan.ir.memory import MemorySpec
 Dataflow = Literal["output_stationary", "weight_stationary", "input_stationary"]
 Positive = Annotated[int, Meta(gt=0)]
 NonNegative = Annotated[int, Meta(ge=0)]
+PositiveFloat = Annotated[float, Meta(gt=0)]
+Picojoules = Annotated[float, Meta(ge=0)]
+WidthKey = Annotated[str, Meta(pattern="^f?[0-9]+$")]
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -40,12 +43,14 @@ class Array(Section, frozen=True):
         dataflow: which operand stays in the array.
         macs_per_unit: (element bits -> multiply-accumulates per unit per cycle) for the widest
             operand; a float operand looks up ``f<bits>`` first, then ``<bits>``.
+        count: identical arrays that share the folds of one operator evenly.
     """
 
     rows: Positive
     cols: Positive
     dataflow: Dataflow = "output_stationary"
-    macs_per_unit: dict[str, float] = {}
+    macs_per_unit: dict[WidthKey, PositiveFloat] = {}
+    count: Positive = 1
 
 
 class Vector(Section, frozen=True):
@@ -60,7 +65,7 @@ class Vector(Section, frozen=True):
 
     lanes: Positive
     latency_cycles: NonNegative = 8
-    cycles_per_element: dict[str, float] = {}
+    cycles_per_element: dict[str, PositiveFloat] = {}
 
 
 class Dma(Section, frozen=True):
@@ -102,10 +107,10 @@ class WeightBuffer(Section, frozen=True):
 class Energy(Section, frozen=True):
     """Energy per event in picojoules."""
 
-    mac_pj: float
-    scratchpad_pj_per_byte: float
-    dram_pj_per_byte: float
-    vector_pj_per_element: float = 0.1
+    mac_pj: Picojoules
+    scratchpad_pj_per_byte: Picojoules
+    dram_pj_per_byte: Picojoules
+    vector_pj_per_element: Picojoules = 0.1
 
 
 class Target(Section, frozen=True):
