@@ -18,7 +18,14 @@ from stowplan.ir.graph import Graph
 from stowplan.ir.plan import Plan, Proof
 from stowplan.ir.traffic import peak_bytes, traffic
 from stowplan.passes.assemble import assemble_plan
-from stowplan.passes.greedy_gaps import Kept, Timeline, best_gaps, timeline, total_traffic
+from stowplan.passes.greedy_gaps import (
+    Kept,
+    Timeline,
+    best_gaps,
+    furthest_next_use,
+    timeline,
+    total_traffic,
+)
 from stowplan.passes.greedy_pack import place_offline, takeovers
 from stowplan.passes.greedy_place import Placement, place_in_time
 from stowplan.passes.order import candidate_orders, live_bytes
@@ -29,6 +36,8 @@ from stowplan.targets.target import Target
 NAME = "greedy"
 SHRINK = (0.96, 0.9, 0.8)
 """Fractions of the capacity tried when placement alone costs traffic."""
+EFFORT_STEPS = 12_000
+"""Operators placed over all attempts before the search settles: keeps large graphs fast."""
 
 
 def plan_greedy(graph: Graph, target: Target, options: PlanOptions) -> Plan:
@@ -66,6 +75,7 @@ class _Search:
         self._problem = problem
         self._peak_first = options.objective == "peak"
         self._improve = settings.get("improve", "on") == "on"
+        self._effort = EFFORT_STEPS
         self._pairs = takeovers(problem)
         memory = problem.memory
         self._capacity = memory.capacity_bytes - memory.capacity_bytes % memory.alignment_bytes
@@ -81,10 +91,13 @@ class _Search:
         found = []
         for order in self._orders:
             accesses = timeline(self._problem, order)
+            kept = self._kept(accesses, self._capacity, thorough=False)
+            found.append((total_traffic(accesses, kept), accesses))
+        for _, accesses in sorted(found, key=lambda item: item[0]):
+            if self._effort <= 0 and self.placement is not None:
+                return
             kept = self._kept(accesses, self._capacity)
-            found.append((total_traffic(accesses, kept), accesses, kept))
-        for relaxed, accesses, kept in sorted(found, key=lambda item: item[0]):
-            if self.placement is None or relaxed < self.placement.traffic_bytes:
+            if self._may_improve(accesses, kept):
                 yield from self._place(accesses, kept)
                 yield from self._leave_room(accesses)
 
@@ -95,20 +108,33 @@ class _Search:
             accesses = timeline(self._problem, order)
             yield from self._place(accesses, self._kept(accesses, self._capacity))
 
-    def _kept(self, accesses: Timeline, capacity_bytes: int) -> Kept:
+    def _kept(self, accesses: Timeline, capacity_bytes: int, thorough: bool = True) -> Kept:
         if max(live_bytes(self._problem, accesses.order), default=0) <= capacity_bytes:
             return accesses.gaps(1)
-        return best_gaps(accesses, capacity_bytes)
+        if thorough:
+            return best_gaps(accesses, capacity_bytes)
+        return furthest_next_use(accesses, capacity_bytes, write_aware=True)
+
+    def _may_improve(self, accesses: Timeline, kept: Kept) -> bool:
+        """Whether placing ``kept`` could beat the best, and the effort allowed is not used up."""
+        if self.placement is None:
+            return True
+        wanted = total_traffic(accesses, kept)
+        return self._effort > 0 and wanted < self.placement.traffic_bytes
 
     def _place(self, accesses: Timeline, kept: Kept) -> Iterator[None]:
         """Place the chosen stays; stops once that costs no further traffic, unless for peak."""
         wanted = total_traffic(accesses, kept)
         for by_lifetime in (False, True):
+            if self._effort <= 0 and self.placement is not None:
+                return
             placement = place_in_time(accesses, kept, self._capacity, self._pairs, by_lifetime)
             self._offer(accesses, placement)
             yield
             if placement.traffic_bytes <= wanted and not self._peak_first:
                 return
+        if self._effort <= 0:
+            return
         offline = place_offline(accesses, kept, self._capacity, self._pairs)
         if offline is not None:
             self._offer(accesses, offline)
@@ -118,15 +144,17 @@ class _Search:
         """Decide replacement for smaller capacities, place in the full one."""
         largest = max(map(self._problem.demand, range(self._problem.operators)), default=0)
         for share in SHRINK if self._improve else ():
+            if self._effort <= 0:
+                return
             kept = self._kept(
                 accesses, max(int(self._capacity * share), min(largest, self._capacity))
             )
-            best = self.placement
-            if best is not None and total_traffic(accesses, kept) >= best.traffic_bytes:
+            if not self._may_improve(accesses, kept):
                 return
             yield from self._place(accesses, kept)
 
     def _offer(self, accesses: Timeline, placement: Placement) -> None:
+        self._effort -= len(accesses.order)
         score = (placement.traffic_bytes, placement.peak_bytes)
         score = score[::-1] if self._peak_first else score
         if self.placement is None or score < self.score:
@@ -173,10 +201,27 @@ def _value_and_bound(
 ) -> tuple[int, int, str]:
     graph, memory = problem.graph, problem.memory
     if options.objective == "peak":
-        demands = map(problem.demand, range(problem.operators))
-        bound = 0 if memory.direct_dram else max(demands, default=0)
-        return peak_bytes(graph, plan), bound, "largest operator"
+        return peak_bytes(graph, plan), peak_bound(problem), "largest operator"
     value = traffic(graph, plan, memory).noncompulsory_bytes
     # Without transfers only weights streamed again remain, and those no plan avoids.
     nothing = replace(plan, residencies=(), transfers=(), direct=())
     return value, traffic(graph, nothing, memory).noncompulsory_bytes, "weights streamed again"
+
+
+def peak_bound(problem: PlanningProblem) -> int:
+    """Bytes below which no plan's highest address can stay: the largest operator's operands.
+
+    Outputs that may replace an input count nothing, and of the padding to the alignment only that
+    of one operand may lie above the highest byte.
+    """
+    if problem.memory.direct_dram:
+        return 0
+    bound = 0
+    for operator in range(problem.operators):
+        uses = problem.uses(operator)
+        padding = max((problem.size[v] - problem.storages[v].size_bytes for v in uses), default=0)
+        replaced = sum(
+            problem.size[v] for v in {output for output, _ in problem.in_place[operator]}
+        )
+        bound = max(bound, problem.demand(operator) - replaced - padding)
+    return bound

@@ -43,8 +43,16 @@ class Timeline:
 
     def traffic(self, storage: int, kept: bytearray) -> int:
         """Bytes moved for ``storage`` when it stays in the kept gaps only."""
-        size = self.problem.size[storage]
-        return size * sum(s.loaded + s.stored for s in self.stays_of(storage, kept))
+        clean, needed = self.problem.clean(storage), self.problem.kept(storage)
+        writes = self.writes[storage]
+        moves, first = int(clean), 0
+        gap = kept.find(0)
+        while gap >= 0:
+            moves += 1 + (writes.find(1, first, gap + 1) >= 0)
+            first = gap + 1
+            gap = kept.find(0, first)
+        moves += needed and writes.find(1, first) >= 0
+        return self.problem.size[storage] * moves
 
     def scratch(self, storage: int) -> bool:
         """Whether it never moves to or from DRAM: used by one operator, content needed nowhere."""
@@ -64,16 +72,16 @@ class Timeline:
     def stays_of(self, storage: int, kept: bytearray) -> list[Stay]:
         """Stays of ``storage`` when it stays in the kept gaps only."""
         steps, writes = self.steps[storage], self.writes[storage]
-        clean, needed = self.problem.clean(storage), self.problem.kept(storage)
-        stays = []
-        first, dirty, last = 0, False, len(steps) - 1
-        for use, step in enumerate(steps):
-            dirty = dirty or bool(writes[use])
-            if use < last and kept[use]:
-                continue
-            stored = dirty and (use < last or needed)
-            stays.append(Stay(storage, steps[first], step + 1, first > 0 or clean, stored))
-            first, dirty = use + 1, False
+        loaded, needed = self.problem.clean(storage), self.problem.kept(storage)
+        stays, first = [], 0
+        gap = kept.find(0)
+        while gap >= 0:
+            dirty = writes.find(1, first, gap + 1) >= 0
+            stays.append(Stay(storage, steps[first], steps[gap] + 1, loaded, dirty))
+            first, loaded = gap + 1, True
+            gap = kept.find(0, first)
+        stored = needed and writes.find(1, first) >= 0
+        stays.append(Stay(storage, steps[first], steps[-1] + 1, loaded, stored))
         return stays
 
     def stays(self, kept: Kept) -> list[Stay]:
@@ -260,51 +268,37 @@ def keep_more(accesses: Timeline, kept: Kept, capacity_bytes: int) -> None:
             gaps.append((-saved / (problem.size[v] * length), v, gap))
             gap = flags.find(0, gap + 1)
     for _, v, gap in sorted(gaps):
-        before = _occupied(accesses, v, kept[v])
-        kept[v][gap] = 1
-        after = _occupied(accesses, v, kept[v])
-        added = _difference(before, after)
-        if all(usage[a:b].max() + problem.size[v] <= capacity_bytes for a, b in added):
-            for a, b in added:
-                usage[a:b] += problem.size[v]
-        else:
-            kept[v][gap] = 0
+        low, high = _added(accesses, v, kept[v], gap)
+        if low >= high or usage[low:high].max() + problem.size[v] <= capacity_bytes:
+            kept[v][gap] = 1
+            usage[low:high] += problem.size[v]
+
+
+def _added(accesses: Timeline, storage: int, flags: bytearray, gap: int) -> tuple[int, int]:
+    """Steps in which keeping ``gap`` makes ``storage`` take more space; half-open."""
+    low, high = accesses.steps[storage][gap] + 1, accesses.steps[storage][gap + 1]
+    if not accesses.problem.memory.direct_dram:
+        return low, high
+    # A use between two evicted gaps is a direct access and takes space only from now on.
+    alone_before = gap == 0 or not flags[gap - 1]
+    alone_after = gap + 1 == len(flags) or not flags[gap + 1]
+    return low - alone_before, high + alone_after
 
 
 def _saved(accesses: Timeline, storage: int, flags: bytearray, gap: int) -> int:
-    """Bytes per gap that keeping it would save."""
-    other = bytearray(flags)
-    other[gap] = 1
-    return accesses.traffic(storage, flags) - accesses.traffic(storage, other)
-
-
-def _occupied(accesses: Timeline, storage: int, flags: bytearray) -> list[tuple[int, int]]:
-    """Intervals in which ``storage`` takes space."""
-    stays = accesses.stays_of(storage, flags)
-    return [(stay.start, stay.end) for stay in stays if accesses.occupies(stay)]
-
-
-def _difference(
-    before: list[tuple[int, int]], after: list[tuple[int, int]]
-) -> list[tuple[int, int]]:
-    """Parts of ``after`` outside ``before``; each interval of ``before`` lies in one of them."""
-    parts = []
-    for low, high in after:
-        for a, b in before:
-            if low <= a and b <= high:
-                if low < a:
-                    parts.append((low, a))
-                low = b
-        if low < high:
-            parts.append((low, high))
-    return parts
+    """Bytes that keeping ``gap`` would save."""
+    before = accesses.traffic(storage, flags)
+    flags[gap] = 1
+    saved = before - accesses.traffic(storage, flags)
+    flags[gap] = 0
+    return saved
 
 
 def _usage(accesses: Timeline, kept: Kept) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
     """Occupied bytes per step."""
-    change = np.zeros(len(accesses.order) + 1, dtype=np.int64)
-    for v, flags in enumerate(kept):
-        for start, end in _occupied(accesses, v, flags):
-            change[start] += accesses.problem.size[v]
-            change[end] -= accesses.problem.size[v]
-    return np.cumsum(change)[:-1]
+    change = [0] * (len(accesses.order) + 1)
+    for stay in accesses.stays(kept):
+        if accesses.occupies(stay):
+            change[stay.start] += accesses.problem.size[stay.storage]
+            change[stay.end] -= accesses.problem.size[stay.storage]
+    return np.cumsum(np.array(change, dtype=np.int64))[:-1]

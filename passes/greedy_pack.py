@@ -13,28 +13,19 @@ Takeovers = tuple[tuple[tuple[int, int], ...], ...]
 
 
 def takeovers(problem: PlanningProblem) -> Takeovers:
-    """In-place pairs that no other operand of the operator forbids.
+    """In-place pairs worth joining, each storage in one pair of an operator at most.
 
-    The input must not be needed in DRAM at the end (its STORE could not complete in time), and
-    every operand through which the operator reads it must be one the output may replace.
+    The input must not be needed in DRAM at the end: its STORE could not complete in time.
     """
-    graph, found = problem.graph, []
-    for index, (operator, pairs) in enumerate(zip(graph.operators, problem.in_place, strict=True)):
-        legal: list[tuple[int, int]] = []
+    found = []
+    for operator, pairs in enumerate(problem.in_place):
+        chosen: list[tuple[int, int]] = []
         taken: set[int] = set()
         for output, source in pairs:
-            readers = {
-                i
-                for i, name in enumerate(operator.inputs)
-                if graph.resolve(name)[0] == problem.storages[source].name
-            }
-            written = operator.outputs.index(problem.storages[output].name)
-            allowed = {i for out, i in operator.in_place if out == written}
-            legal_pair = readers <= allowed and _same_place(problem, index, output, source)
-            if legal_pair and not taken & {output, source}:
-                legal.append((output, source))
+            if not taken & {output, source} and _same_place(problem, operator, output, source):
+                chosen.append((output, source))
                 taken |= {output, source}
-        found.append(tuple(legal))
+        found.append(tuple(chosen))
     return tuple(found)
 
 
