@@ -84,7 +84,7 @@ def _pills(summary: Summary) -> list[Pill]:
     if summary.execution is not None:
         tone = "good" if summary.execution.identical else "bad"
         text = "proved by execution" if summary.execution.identical else "proof failed"
-        pills.append(Pill(text, tone, execution_line(summary)))
+        pills.append(Pill(text, tone, execution_line(summary.execution)))
     return pills
 
 
@@ -158,7 +158,7 @@ def _facts(report: Report) -> list[tuple[str, str]]:
         ("bound from", summary.bound_source or ""),
     ]
     if summary.execution is not None:
-        facts.append(("functional proof", execution_line(summary)))
+        facts.append(("functional proof", execution_line(summary.execution)))
     if summary.energy_pj is not None:
         facts.append(("energy", f"{summary.energy_pj / 1e6:,.1f} µJ"))
     facts += list(report.origin)

@@ -1,6 +1,6 @@
 """The summary a person reads in the terminal: at most fifteen lines."""
 
-from stowplan.report.data import Summary
+from stowplan.report.data import Execution, Summary
 from stowplan.report.quantities import human_bytes, human_time, percent
 
 OBJECTIVE_TITLES = {
@@ -33,7 +33,7 @@ def _plan_lines(summary: Summary) -> tuple[str, ...]:
     if summary.cycles is not None:
         lines += _time_lines(summary)
     if summary.execution is not None:
-        lines.append(f"proof        {execution_line(summary)}")
+        lines.append(f"proof        {execution_line(summary.execution)}")
     return tuple(lines)
 
 
@@ -48,15 +48,13 @@ def objective_line(summary: Summary) -> str:
     )
 
 
-def execution_line(summary: Summary) -> str:
+def execution_line(execution: Execution) -> str:
     """Outcome of the functional proof in one line."""
-    execution = summary.execution
-    if execution is None:
-        return "not asked for"
     verdict = "bit-identical to" if execution.identical else "DIFFERENT from"
+    plural = "" if execution.outputs == 1 else "s"
     return (
         f"{execution.operators:,} operators executed in the scratchpad, {execution.outputs} "
-        f"output{'s' if execution.outputs != 1 else ''} {verdict} {execution.runtime}"
+        f"output{plural} {verdict} {execution.runtime}"
     )
 
 

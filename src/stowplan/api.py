@@ -1,0 +1,276 @@
+"""The Python interface: from a model to a plan that is checked, simulated and proved."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from stowplan.errors import InfeasiblePlanError, InternalError, UsageError
+from stowplan.interrupt import Interrupt
+from stowplan.ir.check_plan import require_valid
+from stowplan.ir.graph import Graph
+from stowplan.ir.plan import Plan
+from stowplan.ir.traffic import traffic
+from stowplan.passes.planner import PlanOptions, Progress
+from stowplan.recipe import Recipe, model_path
+from stowplan.targets.load import DEFAULT_TARGET, load_target
+from stowplan.targets.target import Target
+
+if TYPE_CHECKING:
+    from stowplan.ir.onnx_import import ModelSource
+    from stowplan.report.data import Execution, Report, Summary
+    from stowplan.simulator.engine import SimResult
+
+DEFAULT_TIME_LIMIT_S = 10.0
+PREFERRED_PLANNERS = ("exact", "greedy")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A model made ready to plan.
+
+    Attributes:
+        model: the model as the caller named it.
+        graph: the graph after the passes.
+        target: the machine.
+        recipe: how graph and target were made.
+        source: the model's weights and kernels; None when a graph was given.
+        warnings: what the importer had to say.
+        wall_s: seconds it took.
+    """
+
+    model: str
+    graph: Graph
+    target: Target
+    recipe: Recipe
+    source: "ModelSource | None"
+    warnings: tuple[str, ...]
+    wall_s: float
+
+
+def compile(
+    model: str | Path | Graph,
+    target: str | Path | Target = DEFAULT_TARGET,
+    planner: str | None = None,
+    *,
+    objective: str = "offchip",
+    time_limit_s: float = DEFAULT_TIME_LIMIT_S,
+    precision: str | None = None,
+    dims: Mapping[str, int] | None = None,
+    overrides: Sequence[str] = (),
+    passes: str | None = None,
+    track_weights: bool = False,
+    seed: int = 0,
+    workers: int = 2,
+    settings: Sequence[tuple[str, str]] = (),
+    on_progress: Callable[[Progress], None] | None = None,
+) -> "Compiled":
+    """Plan ``model`` on ``target`` and check the plan.
+
+    Ctrl-C while planning keeps the best plan so far; a second one aborts.
+
+    Args:
+        model: ONNX file, ``light:NAME`` for a network shipped with onnx, or a graph, which is
+            planned as it is unless ``passes`` are given.
+        target: name of a shipped target, a target file, or a target.
+        planner: registry name; None takes the best registered.
+        objective: ``offchip``, ``peak`` or ``cycles``.
+        time_limit_s: planning time after which the best plan so far is kept.
+        precision: plan a float model at the sizes of this element type, ``int8``.
+        dims: sizes of symbolic dimensions.
+        overrides: ``field=value`` changes to the target, ``scratchpad.size=256KiB``.
+        passes: pipeline text instead of the usual passes.
+        track_weights: plan weights as scratchpad storages rather than stream them.
+        seed: random seed.
+        workers: threads a solver may use.
+        settings: planner-specific (name, value) switches.
+        on_progress: called with the state of the search now and then.
+
+    Raises:
+        UsageError: unknown planner, objective, precision or pass.
+        ModelError: the model cannot be read or has unresolved shapes.
+        TargetError: no such target, or a mistake in it.
+        InfeasiblePlanError: some operator does not fit; carries the report.
+    """
+    recipe = Recipe(
+        target=target.name if isinstance(target, Target) else str(target),
+        overrides=tuple(overrides),
+        dims=tuple(sorted((dims or {}).items())),
+        precision=precision,
+        passes=passes,
+    )
+    options = PlanOptions(
+        objective=objective,
+        time_limit_s=time_limit_s,
+        seed=seed,
+        workers=workers,
+        track_weights=track_weights,
+        settings=tuple(settings),
+        on_progress=on_progress or (lambda progress: None),
+    )
+    machine = target if isinstance(target, Target) else None
+    return plan_problem(prepare(model, recipe, machine), planner, options)
+
+
+def prepare(model: str | Path | Graph, recipe: Recipe, target: Target | None = None) -> Problem:
+    """Import a model, run the passes and load the target.
+
+    Args:
+        model: as in :func:`compile`.
+        recipe: the choices to make on the way.
+        target: the machine, where the recipe's target is not to be loaded.
+    """
+    began = perf_counter()
+    target = target or load_target(recipe.target, recipe.overrides)
+    source: ModelSource | None = None
+    warnings: tuple[str, ...] = ()
+    if isinstance(model, Graph):
+        graph = model
+    else:
+        from stowplan.ir.onnx_import import import_model
+
+        imported = import_model(model_path(model), dims=dict(recipe.dims))
+        graph, source, warnings = imported.graph, imported.source, imported.warnings
+    graph = _run_passes(graph, recipe, default=source is not None)
+    return Problem(
+        model=graph.name if isinstance(model, Graph) else str(model),
+        graph=graph,
+        target=target,
+        recipe=recipe,
+        source=source,
+        warnings=warnings,
+        wall_s=perf_counter() - began,
+    )
+
+
+def plan_problem(problem: Problem, planner: str | None, options: PlanOptions) -> "Compiled":
+    """Plan a prepared problem and check the plan.
+
+    Raises:
+        InfeasiblePlanError: some operator does not fit.
+        ProofError: the planner returned a plan that breaks a rule (a bug in the planner).
+    """
+    from stowplan.planners import get_planner
+
+    began = perf_counter()
+    name = planner or default_planner()
+    with Interrupt() as interrupt:
+        asked = options.cancelled
+        options = replace(options, cancelled=lambda: asked() or interrupt.requested())
+        plan = get_planner(name)(problem.graph, problem.target, options)
+    plan = replace(plan, origin=problem.recipe.origin(problem.model))
+    return _checked(problem, plan, perf_counter() - began)
+
+
+def reopen(model: str | Path | Graph, plan: Plan, target: Target | None = None) -> "Compiled":
+    """Make the graph of a saved plan again and check the plan against it.
+
+    Raises:
+        UsageError: the plan is of another model or was made for another target.
+        ProofError: the plan breaks a rule.
+    """
+    problem = prepare(model, Recipe.from_plan(plan), target)
+    if plan.model_hash != problem.graph.hash:
+        raise UsageError(
+            f"the plan is of another model: it was made for graph {plan.model_hash[:12]} and "
+            f"{problem.model} makes graph {problem.graph.hash[:12]}; plan this model again with "
+            "`stowplan compile`"
+        )
+    if plan.target_hash != problem.target.hash:
+        raise UsageError(
+            f"the plan was made for another target: description {plan.target_hash[:12]}, and "
+            f"{problem.target.name} is now {problem.target.hash[:12]}; plan the model again with "
+            "`stowplan compile`"
+        )
+    return _checked(problem, plan, 0.0)
+
+
+def default_planner() -> str:
+    """Name of the planner used when none is asked for."""
+    from stowplan.planners import planner_names
+
+    return next(name for name in PREFERRED_PLANNERS if name in planner_names())
+
+
+@dataclass
+class Compiled:
+    """A model with its checked plan. Simulation and proof run on demand and are remembered.
+
+    Attributes:
+        problem: graph and target planned for.
+        plan: the plan; no rule is broken.
+        wall_s: seconds spent so far, from reading the model on.
+    """
+
+    problem: Problem
+    plan: Plan
+    wall_s: float
+    _simulation: "SimResult | None" = field(default=None, repr=False)
+    _execution: "Execution | None" = field(default=None, repr=False)
+
+    @property
+    def graph(self) -> Graph:
+        """The planned graph."""
+        return self.problem.graph
+
+    @property
+    def target(self) -> Target:
+        """The machine."""
+        return self.problem.target
+
+    def simulate(self) -> "SimResult":
+        """Run the plan on the simulated machine."""
+        if self._simulation is None:
+            from stowplan.simulator.engine import simulate
+            from stowplan.simulator.lower import lower
+
+            began = perf_counter()
+            program = lower(self.graph, self.plan, self.target)
+            self._simulation = simulate(program, self.target)
+            self.wall_s += perf_counter() - began
+        return self._simulation
+
+    def prove(self, seed: int = 0) -> "Execution":
+        """Execute the plan on real numbers and compare with ONNX Runtime.
+
+        Raises:
+            UsageError: the model was given as a graph, or onnxruntime is not installed.
+            ProofError: the plan computes other numbers.
+        """
+        raise NotImplementedError
+
+    def report(self) -> "Report":
+        """Everything there is to show, simulation included."""
+        from stowplan.report.build import build_report
+
+        return build_report(self)
+
+    @property
+    def summary(self) -> "Summary":
+        """The figures of this compilation, simulation included."""
+        return self.report().summary
+
+    def save(self, folder: str | Path) -> Path:
+        """Write plan, reports, trace and graph into ``folder``, which is created if need be."""
+        from stowplan.report.folder import write_folder
+
+        raise NotImplementedError
+
+
+def _run_passes(graph: Graph, recipe: Recipe, default: bool) -> Graph:
+    raise NotImplementedError
+
+
+def _checked(problem: Problem, plan: Plan, spent_s: float) -> Compiled:
+    """Hold a plan to the independent checker and its claim to the independent count."""
+    began = perf_counter()
+    memory = problem.target.memory_spec(plan.track_weights)
+    require_valid(problem.graph, plan, memory)
+    counted = traffic(problem.graph, plan, memory).noncompulsory_bytes
+    if plan.proof.objective == "offchip" and plan.proof.value != counted:
+        raise InternalError(
+            f"planner {plan.planner!r} claims {plan.proof.value:,} non-compulsory bytes, its plan "
+            f"moves {counted:,}: please report the model and the command"
+        )
+    return Compiled(problem, plan, problem.wall_s + spent_s + perf_counter() - began)

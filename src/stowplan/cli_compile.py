@@ -1,0 +1,138 @@
+"""``stowplan compile``: from a model to a checked, simulated plan and its report."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stowplan.cli_options import (
+    DimOption,
+    Format,
+    FormatOption,
+    ModelArgument,
+    Objective,
+    ObjectiveOption,
+    PassesOption,
+    PlannerOption,
+    PrecisionOption,
+    SeedOption,
+    SetOption,
+    TargetOption,
+    TimeLimitOption,
+    TrackWeightsOption,
+    WorkersOption,
+    dimensions,
+)
+from stowplan.errors import InfeasiblePlanError
+
+if TYPE_CHECKING:
+    from stowplan.api import Compiled, Problem
+    from stowplan.cli_progress import LiveLine
+    from stowplan.passes.planner import PlanOptions
+    from stowplan.recipe import Recipe
+    from stowplan.report.data import Summary
+
+
+def compile_command(
+    model: ModelArgument,
+    target: TargetOption = "edge-npu",
+    planner: PlannerOption = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="FOLDER", help="Write plan, reports and trace here."),
+    ] = None,
+    prove: Annotated[
+        bool, typer.Option("--prove", help="Execute the plan and compare with ONNX Runtime.")
+    ] = False,
+    precision: PrecisionOption = None,
+    dim: DimOption = None,
+    override: SetOption = None,
+    track_weights: TrackWeightsOption = False,
+    objective: ObjectiveOption = Objective.OFFCHIP,
+    time_limit: TimeLimitOption = 10.0,
+    seed: SeedOption = 0,
+    workers: WorkersOption = 2,
+    passes: PassesOption = None,
+    output: FormatOption = Format.TEXT,
+) -> None:
+    """Plan MODEL on a target; check, simulate and report the plan.
+
+    Ctrl-C while planning keeps the best plan so far.
+    """
+    from stowplan.passes.planner import PlanOptions
+    from stowplan.recipe import Recipe
+
+    recipe = Recipe(
+        target=target,
+        overrides=tuple(override or ()),
+        dims=tuple(sorted(dimensions(dim).items())),
+        precision=precision,
+        passes=passes,
+    )
+    options = PlanOptions(
+        objective=objective.value,
+        time_limit_s=time_limit,
+        seed=seed,
+        workers=workers,
+        track_weights=track_weights,
+    )
+    run_compile(model, recipe, planner, options, out=out, prove=prove, output=output)
+
+
+def run_compile(
+    model: str,
+    recipe: "Recipe",
+    planner: str | None,
+    options: "PlanOptions",
+    *,
+    out: Path | None,
+    prove: bool,
+    output: Format,
+) -> None:
+    """Compile, write the folder and print the summary; a misfit is printed, then raised."""
+    from stowplan.api import default_planner, misfit_summary, prepare
+    from stowplan.cli_output import print_result, warn
+    from stowplan.cli_progress import LiveLine
+    from stowplan.report.text import summary_lines
+
+    name = planner or default_planner()
+    with LiveLine() as live:
+        live.stage("importing")
+        problem = prepare(model, recipe)
+        try:
+            compiled = plan_live(problem, name, options, live)
+        except InfeasiblePlanError as error:
+            summary = misfit_summary(problem, name, options, error.misfit)
+        else:
+            summary = _finish(compiled, out, prove, live)
+    warn(summary.warnings)
+    print_result(output, summary, summary_lines(summary))
+    if out is not None and summary.status == "ok" and output is Format.TEXT:
+        print(f"report       {out / 'report.html'}")
+    if summary.status != "ok":
+        raise typer.Exit(InfeasiblePlanError.exit_code)
+
+
+def plan_live(
+    problem: "Problem", planner: str, options: "PlanOptions", live: "LiveLine"
+) -> "Compiled":
+    """Plan with the live line fed."""
+    from dataclasses import replace
+
+    from stowplan.api import plan_problem
+
+    live.stage(planner)
+    return plan_problem(problem, planner, replace(options, on_progress=live.update))
+
+
+def _finish(compiled: "Compiled", out: Path | None, prove: bool, live: "LiveLine") -> "Summary":
+    """Simulate, prove if asked, write the folder."""
+    live.stage("simulating")
+    compiled.simulate()
+    if prove:
+        live.stage("proving by execution")
+        compiled.prove()
+    if out is not None:
+        live.stage("writing the report")
+        compiled.save(out)
+    return compiled.summary

@@ -1,0 +1,111 @@
+"""``stowplan simulate``, ``check`` and ``prove``: a saved plan against its model."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stowplan.cli_compile import plan_live
+from stowplan.cli_options import (
+    DimOption,
+    Format,
+    FormatOption,
+    ModelArgument,
+    PlanArgument,
+    PlannerOption,
+    PrecisionOption,
+    SeedOption,
+    SetOption,
+    TargetOption,
+    TimeLimitOption,
+    TrackWeightsOption,
+    dimensions,
+)
+from stowplan.errors import ProofError
+
+
+def simulate_command(
+    model: ModelArgument, plan: PlanArgument, output: FormatOption = Format.TEXT
+) -> None:
+    """Simulate PLAN of MODEL on the target it was made for."""
+    from stowplan.api import reopen
+    from stowplan.cli_output import print_result
+    from stowplan.ir.plan import Plan
+    from stowplan.report.text import summary_lines
+
+    summary = reopen(model, Plan.load(plan)).summary
+    print_result(output, summary, summary_lines(summary))
+
+
+def check_command(
+    model: ModelArgument, plan: PlanArgument, output: FormatOption = Format.TEXT
+) -> None:
+    """List every rule that PLAN of MODEL breaks."""
+    from stowplan.api import violations
+    from stowplan.cli_output import print_result
+    from stowplan.ir.plan import Plan
+
+    found = violations(model, Plan.load(plan))
+    result = {
+        "status": "violations" if found else "ok",
+        "model": model,
+        "plan": str(plan),
+        "violations": found,
+    }
+    lines = [f"{violation.check}: {violation.message}" for violation in found]
+    verdict = f"{len(found)} violations" if found else "no violation"
+    print_result(output, result, [*lines, f"{plan}: {verdict}"])
+    if found:
+        raise typer.Exit(ProofError.exit_code)
+
+
+def prove_command(
+    model: ModelArgument,
+    plan: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[PLAN]",
+            help="plan.json of a compilation; without it the model is planned first.",
+            show_default=False,
+        ),
+    ] = None,
+    target: TargetOption = "edge-npu",
+    planner: PlannerOption = None,
+    precision: PrecisionOption = None,
+    dim: DimOption = None,
+    override: SetOption = None,
+    track_weights: TrackWeightsOption = False,
+    time_limit: TimeLimitOption = 10.0,
+    seed: SeedOption = 0,
+    output: FormatOption = Format.TEXT,
+) -> None:
+    """Execute a plan of MODEL and compare with ONNX Runtime.
+
+    Every resident byte lives in one scratchpad buffer at its planned address.     The options apply where no PLAN is given; a PLAN knows how it was made.
+    """
+    from stowplan.api import default_planner, prepare, reopen
+    from stowplan.cli_output import print_result
+    from stowplan.cli_progress import LiveLine
+    from stowplan.ir.plan import Plan
+    from stowplan.passes.planner import PlanOptions
+    from stowplan.recipe import Recipe
+    from stowplan.report.text import execution_line
+
+    with LiveLine() as live:
+        live.stage("importing")
+        if plan is not None:
+            compiled = reopen(model, Plan.load(plan))
+        else:
+            recipe = Recipe(
+                target=target,
+                overrides=tuple(override or ()),
+                dims=tuple(sorted(dimensions(dim).items())),
+                precision=precision,
+            )
+            options = PlanOptions(time_limit_s=time_limit, seed=seed, track_weights=track_weights)
+            problem = prepare(model, recipe)
+            compiled = plan_live(problem, planner or default_planner(), options, live)
+        live.stage("proving by execution")
+        execution = compiled.prove(seed)
+    result = {"status": "ok", "model": model, "planner": compiled.plan.planner, "proof": execution}
+    print_result(output, result, [f"{model}: {execution_line(execution)}"])
