@@ -1,0 +1,237 @@
+"""Functional proof of a plan: run it on real numbers in the scratchpad it plans.
+
+Each operator reads its operands from the planned addresses of one buffer of bytes, is computed by
+ONNX Runtime alone, and writes its results to their planned addresses; DRAM changes only by the
+plan's transfers and direct accesses. The outputs must equal, bit for bit, those of ONNX Runtime
+running the whole model. The proof does not ask the checker.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from stowplan.errors import ModelError, ProofError
+from stowplan.ir.check_facts import Facts, facts_of
+from stowplan.ir.graph import Graph, Operator, Role
+from stowplan.ir.memory import MemorySpec
+from stowplan.ir.plan import Plan
+from stowplan.simulator.execute_kernels import (
+    Array,
+    Imported,
+    Kernel,
+    KernelFault,
+    Kernels,
+    Source,
+    load_runtime,
+    run_whole,
+)
+from stowplan.simulator.execute_layout import Layout, layout_of
+from stowplan.simulator.execute_machine import Bytes, Machine
+
+FAULTS_SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class OutputMatch:
+    """One model output, as the plan and as the whole model computed it.
+
+    Attributes:
+        name: the output.
+        identical: every bit is equal.
+        different_bytes: bytes that differ.
+        size_bytes: bytes compared.
+    """
+
+    name: str
+    identical: bool
+    different_bytes: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProofResult:
+    """Outcome of a functional proof.
+
+    Attributes:
+        faults: what went wrong during execution, in order; empty when nothing did.
+        outputs: comparison of each model output; empty when execution broke off.
+        operators: operators executed.
+        kernels: distinct kernels compiled for them.
+        widened_by: real bytes per planned byte (4 for a float32 model planned at int8 sizes).
+        scratchpad_bytes: planned bytes of scratchpad in use, before widening.
+        wall_s: duration in seconds.
+    """
+
+    faults: tuple[str, ...]
+    outputs: tuple[OutputMatch, ...]
+    operators: int
+    kernels: int
+    widened_by: int
+    scratchpad_bytes: int
+    wall_s: float
+
+    @property
+    def passed(self) -> bool:
+        """No fault, and every output is bit-identical."""
+        return not self.faults and all(match.identical for match in self.outputs)
+
+    def require(self) -> None:
+        """Raise ProofError that says what went wrong, unless the proof passed."""
+        if self.passed:
+            return
+        lines = list(self.faults[:FAULTS_SHOWN])
+        if len(self.faults) > FAULTS_SHOWN:
+            lines.append(f"and {len(self.faults) - FAULTS_SHOWN} more faults")
+        lines += [
+            f"output {match.name!r} differs in {match.different_bytes} of {match.size_bytes} bytes"
+            for match in self.outputs
+            if not match.identical
+        ]
+        raise ProofError("the plan does not compute the model:\n  " + "\n  ".join(lines))
+
+
+def prove(
+    imported: Imported,
+    graph: Graph,
+    plan: Plan,
+    memory: MemorySpec,
+    seed: int = 0,
+    model_inputs: Mapping[str, Array] | None = None,
+) -> ProofResult:
+    """Execute ``plan`` and compare with the whole model.
+
+    Args:
+        imported: the imported model, for its kernels, weights and random inputs.
+        graph: the planned graph.
+        plan: the plan of ``graph``.
+        memory: the scratchpad planned for.
+        seed: of the random inputs.
+        model_inputs: inputs by name, instead of random ones.
+
+    Raises:
+        UsageError: ONNX Runtime is not installed, or has no NumPy type for an operand.
+        ModelError: ONNX Runtime cannot run the model.
+    """
+    began = time.perf_counter()
+    load_runtime()
+    source = imported.source
+    inputs = dict(source.random_inputs(seed) if model_inputs is None else model_inputs)
+    expected = run_whole(source, inputs)
+    facts = facts_of(graph)
+    kernels = Kernels(source, graph)
+    compiled = {op.name: kernels.compile(op) for op in graph.operators}
+    layout = layout_of(facts, _widths(compiled))
+    machine = Machine(facts, plan, memory, layout, _initial_dram(facts, layout, source, inputs))
+    executed = _execute(graph, plan, machine, compiled)
+    outputs: tuple[OutputMatch, ...] = ()
+    if executed == len(plan.order):
+        outputs = _compare(graph, layout, machine, expected)
+    return ProofResult(
+        faults=tuple(machine.faults),
+        outputs=outputs,
+        operators=executed,
+        kernels=kernels.distinct,
+        widened_by=layout.factor,
+        scratchpad_bytes=machine.buffer.size // layout.factor,
+        wall_s=time.perf_counter() - began,
+    )
+
+
+def _widths(compiled: Mapping[str, Kernel]) -> list[tuple[str, int]]:
+    return [
+        (port.tensor, port.dtype.itemsize * 8)
+        for kernel in compiled.values()
+        for port in (*kernel.inputs, *kernel.outputs)
+    ]
+
+
+def _initial_dram(
+    facts: Facts, layout: Layout, source: Source, inputs: Mapping[str, Array]
+) -> dict[str, Bytes]:
+    """Content of inputs, weights and states before the first step."""
+    graph = facts.graph
+    touched = {touch.storage for touches in facts.touches.values() for touch in touches}
+    wanted = facts.initial & (touched | facts.final)
+    dram: dict[str, Bytes] = {}
+    for tensor in graph.tensors:
+        if tensor.alias is not None or tensor.name not in wanted:
+            continue
+        if tensor.name in inputs:
+            value = inputs[tensor.name]
+        elif tensor.role is Role.WEIGHT:
+            value = source.weight(tensor.name)
+        else:
+            raise ModelError(f"no value given for model input {tensor.name!r}")
+        content = _as_bytes(value)
+        due = layout.size_bytes(tensor.name, tensor.size_bytes)
+        if tensor.name in layout.real_bits and content.size != due:
+            raise ModelError(
+                f"value of {tensor.name!r} has {content.size} bytes, {due} are needed: "
+                f"shape {value.shape} and type {value.dtype} do not fit the model"
+            )
+        dram[tensor.name] = content
+    return dram
+
+
+def _execute(graph: Graph, plan: Plan, machine: Machine, compiled: Mapping[str, Kernel]) -> int:
+    """Run the plan; returns the number of operators that ran."""
+    for step, name in enumerate(plan.order):
+        machine.at_boundary(step)
+        if name not in compiled:
+            machine.faults.append(f"step {step}: the graph has no operator {name!r}")
+            return step
+        try:
+            _run(graph.operator[name], step, machine, compiled[name], graph)
+        except KernelFault as fault:
+            message = f"step {step}: operator {name!r}: ONNX Runtime fails: {fault}"
+            if not machine.faults:
+                raise ModelError(message) from fault
+            machine.faults.append(message)
+            return step
+        machine.forget(step)
+    machine.at_boundary(len(plan.order))
+    for operator in sorted(compiled.keys() - set(plan.order)):
+        machine.faults.append(f"operator {operator!r} never ran")
+    return len(plan.order)
+
+
+def _run(op: Operator, step: int, machine: Machine, kernel: Kernel, graph: Graph) -> None:
+    values: dict[str, Array] = {}
+    for port, declared in zip(kernel.inputs, kernel.session.get_inputs(), strict=True):
+        shape = _shape(declared.shape, graph.tensor[port.tensor].shape)
+        size = int(np.prod(shape, dtype=np.int64)) * port.dtype.itemsize
+        found = machine.read(port.tensor, step, size)
+        values[port.tensor] = np.frombuffer(found.tobytes(), port.dtype).reshape(shape)
+    for tensor, value in kernel.run(values).items():
+        machine.write(tensor, step, _as_bytes(value))
+    machine.scribble(op.name, step)
+
+
+def _shape(declared: list[int | str | None], planned: tuple[int, ...]) -> tuple[int, ...]:
+    """The kernel's own shape where it is static, else the graph's."""
+    static = [extent for extent in declared if isinstance(extent, int)]
+    return tuple(static) if len(static) == len(declared) else planned
+
+
+def _compare(
+    graph: Graph, layout: Layout, machine: Machine, expected: Mapping[str, Array]
+) -> tuple[OutputMatch, ...]:
+    """Compare what DRAM holds of each output with the whole model's."""
+    matches = []
+    produced = {tensor.name for tensor in graph.by_role(Role.OUTPUT)}
+    for name in sorted(produced ^ expected.keys()):
+        machine.faults.append(f"output {name!r} is only in one of plan and model")
+    for name in sorted(produced & expected.keys()):
+        due = _as_bytes(expected[name])
+        storage, offset = layout.place(name)
+        found = machine.dram.get(storage, due[:0])[offset : offset + due.size]
+        missing = due.size - found.size
+        different = missing + int(np.count_nonzero(found != due[: found.size]))
+        matches.append(OutputMatch(name, different == 0, different, due.size))
+    return tuple(matches)
+
+
+def _as_bytes(value: Array) -> Bytes:
+    return np.frombuffer(np.ascontiguousarray(value).tobytes(), dtype=np.uint8)

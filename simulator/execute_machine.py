@@ -1,0 +1,286 @@
+"""A scratchpad of real bytes in which a plan happens, at the moments that would reveal its faults.
+
+* Space that is free, reserved, or about to be defined is filled with poison.
+* A LOAD claims its space at its issue boundary and delivers at its deadline what DRAM held at the
+  issue; DRAM and the claimed space must not have changed in between.
+* A STORE delivers at its deadline what the scratchpad holds then, which must be what it held at the
+  issue; DRAM's old copy is poison while the STORE is in flight.
+* Beside the scratchpad, a shadow keeps the content each storage should have, so that an operator
+  reading anything else is noticed when it happens.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from stowplan.ir.check_facts import Facts
+from stowplan.ir.check_space import describe, takes_over
+from stowplan.ir.memory import MemorySpec
+from stowplan.ir.plan import Plan, Residency, Transfer, TransferKind
+from stowplan.ir.storage import workspace_name
+from stowplan.simulator.execute_layout import Layout
+
+Bytes = npt.NDArray[np.uint8]
+POISON = 0xFF
+"""NaN in every floating-point type, -1 in every signed integer type."""
+SCRIBBLE = 0xA5
+"""What an operator leaves in its workspace."""
+
+
+@dataclass(slots=True)
+class _Flight:
+    """A transfer under way: the bytes seen at its issue."""
+
+    transfer: Transfer
+    seen: Bytes
+
+
+class Machine:
+    """Scratchpad, DRAM and shadow during one execution of a plan; mutable.
+
+    Attributes:
+        faults: what went wrong so far, in words.
+        buffer: the scratchpad, ``[bytes]``.
+        dram: content of storages in DRAM.
+    """
+
+    def __init__(
+        self,
+        facts: Facts,
+        plan: Plan,
+        memory: MemorySpec,
+        layout: Layout,
+        dram: Mapping[str, Bytes],
+    ) -> None:
+        self.faults: list[str] = []
+        self.dram = dict(dram)
+        self._facts, self._plan, self._layout = facts, plan, layout
+        tops = [r.address + facts.size_bytes.get(r.storage, 0) for r in plan.residencies]
+        used = max(0, min(memory.capacity_bytes, max(tops, default=0)))
+        self.buffer: Bytes = np.full(used * layout.factor, POISON, dtype=np.uint8)
+        self._shadow = dict(dram)
+        self._last_use = {
+            touch.storage: step
+            for step, name in enumerate(plan.order)
+            for touch in facts.touches.get(name, ())
+        }
+        self._direct = {(access.storage, access.step) for access in plan.direct}
+        self._of: dict[str, list[Residency]] = defaultdict(list)
+        self._reserved: dict[int, list[Residency]] = defaultdict(list)
+        self._released: dict[int, list[Residency]] = defaultdict(list)
+        for residency in plan.residencies:
+            if residency.storage not in facts.size_bytes:
+                self._fault(f"residency of unknown storage {residency.storage!r}")
+                continue
+            self._of[residency.storage].append(residency)
+            self._reserved[residency.reserved_from].append(residency)
+            self._released[residency.end].append(residency)
+        self._issued: dict[int, list[Transfer]] = defaultdict(list)
+        for transfer in plan.transfers:
+            if transfer.storage not in facts.size_bytes:
+                self._fault(f"transfer of unknown storage {transfer.storage!r}")
+            else:
+                self._issued[transfer.issue].append(transfer)
+        self._flights: dict[int, list[_Flight]] = defaultdict(list)
+
+    def at_boundary(self, boundary: int) -> None:
+        """Complete stores, free space, begin and complete loads, begin longer stores."""
+        issued = self._issued[boundary]
+        flights = self._flights.pop(boundary, [])
+        for flight in flights:
+            if flight.transfer.kind is TransferKind.STORE:
+                self._finish_store(flight.transfer, flight.seen)
+        for transfer in issued:
+            if transfer.kind is TransferKind.STORE and transfer.deadline == boundary:
+                self._finish_store(transfer)
+        for residency in self._released[boundary]:
+            self._release(residency)
+        for residency in self._reserved[boundary]:
+            self._reserve(residency)
+        for transfer in issued:
+            if transfer.kind is TransferKind.LOAD:
+                flight = self._begin_load(transfer)
+                if transfer.deadline == boundary:
+                    flights.append(flight)
+                else:
+                    self._flights[transfer.deadline].append(flight)
+        for flight in flights:
+            if flight.transfer.kind is TransferKind.LOAD:
+                self._finish_load(flight, waited=flight.transfer.issue < boundary)
+        for transfer in issued:
+            if transfer.kind is TransferKind.STORE and transfer.deadline > boundary:
+                self._begin_store(transfer)
+
+    def read(self, tensor: str, step: int, size_bytes: int) -> Bytes:
+        """Bytes the operator at ``step`` finds for its operand ``tensor``."""
+        storage, offset = self._layout.place(tensor)
+        found = self._content(storage, step)[offset : offset + size_bytes]
+        if found.size != size_bytes:
+            found = np.full(size_bytes, POISON, dtype=np.uint8)
+        self._compare(tensor, storage, step, found, offset)
+        return found
+
+    def write(self, tensor: str, step: int, data: Bytes) -> None:
+        """Let the operator at ``step`` write its result ``tensor``."""
+        storage, offset = self._layout.place(tensor)
+        extent = slice(offset, offset + data.size)
+        shadow = self._blank(self._shadow, storage)
+        self._shadow[storage] = shadow if shadow.flags.writeable else shadow.copy()
+        self._shadow[storage][extent] = data
+        if not data.size:
+            return
+        if (storage, step) in self._direct:
+            self.dram[storage] = self._blank(self.dram, storage).copy()
+            self.dram[storage][extent] = data
+            return
+        region = self._resident(storage, step)
+        if region is None:
+            self._fault(f"{self._where(step)} has no place to write {storage!r} to")
+        else:
+            region[extent] = data
+
+    def scribble(self, operator: str, step: int) -> None:
+        """Let the operator at ``step`` use its workspace."""
+        storage = workspace_name(operator)
+        if self._facts.size_bytes[storage] and (storage, step) not in self._direct:
+            region = self._resident(storage, step)
+            if region is None:
+                self._fault(f"{self._where(step)} has no workspace")
+            else:
+                region[:] = SCRIBBLE
+
+    def forget(self, step: int) -> None:
+        """Drop the shadow of storages last used at ``step``, to save memory."""
+        for touch in self._facts.touches[self._plan.order[step]]:
+            if self._last_use[touch.storage] == step:
+                self._shadow.pop(touch.storage, None)
+
+    def _content(self, storage: str, step: int) -> Bytes:
+        streamed = self._facts.streamed(storage, self._plan.track_weights)
+        if streamed or (storage, step) in self._direct:
+            return self._blank(self.dram, storage)
+        region = self._resident(storage, step)
+        if region is None:
+            if self._facts.size_bytes[storage]:
+                self._fault(f"{self._where(step)} reads {storage!r}, which is not resident")
+            return np.empty(0, dtype=np.uint8)
+        return region
+
+    def _compare(self, tensor: str, storage: str, step: int, found: Bytes, offset: int) -> None:
+        due = self._blank(self._shadow, storage)[offset : offset + found.size]
+        if not np.array_equal(found, due):
+            wrong = int(np.count_nonzero(found != due))
+            self._fault(
+                f"{self._where(step)} reads {tensor!r} with {wrong} of {found.size} bytes "
+                f"other than last written to {storage!r}"
+            )
+
+    def _blank(self, memory: dict[str, Bytes], storage: str) -> Bytes:
+        """Content of ``storage`` in ``memory``, poison when it never had any."""
+        if storage not in memory:
+            size = self._layout.size_bytes(storage, self._facts.size_bytes[storage])
+            memory[storage] = np.full(size, POISON, dtype=np.uint8)
+        return memory[storage]
+
+    def _resident(self, storage: str, step: int) -> Bytes | None:
+        found = next((r for r in self._of[storage] if r.start <= step < r.end), None)
+        return None if found is None else self._region(found)
+
+    def _region(self, residency: Residency, planned: bool = False) -> Bytes:
+        """The scratchpad's bytes under a residency: its content, or its whole planned range."""
+        factor, size = self._layout.factor, self._facts.size_bytes[residency.storage]
+        length = size * factor if planned else self._layout.size_bytes(residency.storage, size)
+        begin = residency.address * factor
+        if begin < 0 or begin + size * factor > self.buffer.size:
+            self._fault(f"{describe(residency)} lies outside the scratchpad")
+            return np.full(length, POISON, dtype=np.uint8)
+        return self.buffer[begin : begin + length]
+
+    def _reserve(self, residency: Residency) -> None:
+        step = residency.start
+        if 0 <= step < len(self._plan.order) and any(
+            takes_over(self._facts, self._plan, old, residency)
+            for old in self._released.get(step + 1, ())
+        ):
+            return
+        self._region(residency, planned=True)[:] = POISON
+
+    def _release(self, residency: Residency) -> None:
+        """Poison freed space, but for the part an in-place output took over one step ago."""
+        kept = max(
+            (
+                self._facts.size_bytes[new.storage] * self._layout.factor
+                for new in self._reserved.get(residency.end - 1, ())
+                if 0 <= new.start < len(self._plan.order)
+                and takes_over(self._facts, self._plan, residency, new)
+            ),
+            default=0,
+        )
+        self._region(residency, planned=True)[kept:] = POISON
+
+    def _begin_load(self, load: Transfer) -> _Flight:
+        if load.storage not in self.dram:
+            self._fault(f"LOAD of {load.storage!r} at boundary {load.issue}: DRAM has no copy")
+        return _Flight(load, self._blank(self.dram, load.storage).copy())
+
+    def _finish_load(self, flight: _Flight, waited: bool) -> None:
+        load = flight.transfer
+        residency = next(
+            (
+                r
+                for r in self._of[load.storage]
+                if (r.reserved_from, r.start) == (load.issue, load.deadline)
+            ),
+            None,
+        )
+        if residency is None:
+            self._fault(f"LOAD of {load.storage!r} at boundary {load.issue} begins no residency")
+            return
+        if waited and not np.array_equal(flight.seen, self.dram[load.storage]):
+            self._fault(f"{describe(residency)}: DRAM changed while it was loaded")
+        if waited and np.any(self._region(residency, planned=True) != POISON):
+            self._fault(f"{describe(residency)}: its space was written while it was loaded")
+        self._region(residency)[:] = flight.seen
+
+    def _stored(self, store: Transfer) -> Residency | None:
+        return next(
+            (
+                r
+                for r in self._of[store.storage]
+                if r.start <= store.issue and r.start < store.deadline <= r.end
+            ),
+            None,
+        )
+
+    def _begin_store(self, store: Transfer) -> None:
+        residency = self._stored(store)
+        if residency is None:
+            self._fault(f"STORE of {store.storage!r} at boundary {store.issue} has no source")
+            return
+        flight = _Flight(store, self._region(residency).copy())
+        self._flights[store.deadline].append(flight)
+        if not np.array_equal(flight.seen, self._blank(self.dram, store.storage)):
+            self.dram[store.storage] = np.full(flight.seen.size, POISON, dtype=np.uint8)
+
+    def _finish_store(self, store: Transfer, seen: Bytes | None = None) -> None:
+        """Copy to DRAM; ``seen`` is what the source held at an earlier issue."""
+        residency = self._stored(store)
+        if residency is None:
+            self._fault(f"STORE of {store.storage!r} at boundary {store.deadline} has no source")
+            return
+        content = self._region(residency).copy()
+        if seen is not None and not np.array_equal(seen, content):
+            self._fault(
+                f"STORE of {store.storage!r} in boundaries [{store.issue}, {store.deadline}]: "
+                f"its source changed meanwhile"
+            )
+        self.dram[store.storage] = content
+
+    def _where(self, step: int) -> str:
+        return f"step {step}: operator {self._plan.order[step]!r}"
+
+    def _fault(self, message: str) -> None:
+        self.faults.append(message)
