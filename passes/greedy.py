@@ -34,6 +34,7 @@ from stowplan.passes.problem import PlanningProblem, planning_problem
 from stowplan.targets.target import Target
 
 NAME = "greedy"
+SETTINGS = {"orders": ("all", "graph"), "improve": ("on", "off")}
 SHRINK = (0.96, 0.9, 0.8)
 """Fractions of the capacity tried when placement alone costs traffic."""
 EFFORT_STEPS = 12_000
@@ -45,12 +46,16 @@ def plan_greedy(graph: Graph, target: Target, options: PlanOptions) -> Plan:
 
     Raises:
         InfeasiblePlanError: some operator alone exceeds the scratchpad.
-        UsageError: unknown objective.
+        UsageError: unknown objective or setting.
     """
     if options.objective not in OBJECTIVES:
         raise UsageError(
             f"unknown objective {options.objective!r}: choose one of {', '.join(OBJECTIVES)}"
         )
+    for name, value in options.settings:
+        if value not in SETTINGS.get(name, ()):
+            known = "; ".join(f"{key} = {' or '.join(vs)}" for key, vs in SETTINGS.items())
+            raise UsageError(f"planner {NAME!r} has no setting {name}={value}; it has {known}")
     began = monotonic()
     problem = planning_problem(graph, target.memory_spec(options.track_weights))
     problem.check_fits()
