@@ -9,7 +9,7 @@ Settings: ``orders`` (``all`` or ``graph``), ``improve`` (``on`` or ``off``: ret
 capacities).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from time import monotonic
 
@@ -28,6 +28,7 @@ from stowplan.passes.greedy_gaps import (
 )
 from stowplan.passes.greedy_pack import place_offline, takeovers
 from stowplan.passes.greedy_place import Placement, place_in_time
+from stowplan.passes.latency import latency_model
 from stowplan.passes.order import candidate_orders, live_bytes
 from stowplan.passes.planner import OBJECTIVES, PlanOptions, Progress
 from stowplan.passes.problem import PlanningProblem, planning_problem
@@ -52,20 +53,49 @@ def plan_greedy(graph: Graph, target: Target, options: PlanOptions) -> Plan:
         raise UsageError(
             f"unknown objective {options.objective!r}: choose one of {', '.join(OBJECTIVES)}"
         )
-    for name, value in options.settings:
-        if value not in SETTINGS.get(name, ()):
+    for name, choice in options.settings:
+        if choice not in SETTINGS.get(name, ()):
             known = "; ".join(f"{key} = {' or '.join(vs)}" for key, vs in SETTINGS.items())
-            raise UsageError(f"planner {NAME!r} has no setting {name}={value}; it has {known}")
+            raise UsageError(f"planner {NAME!r} has no setting {name}={choice}; it has {known}")
     began = monotonic()
     problem = planning_problem(graph, target.memory_spec(options.track_weights))
     problem.check_fits()
-    search = _Search(problem, options)
-    for _ in search.by_peak() if options.objective == "peak" else search.by_traffic():
+    search = _Search(problem, options, _judge(problem, target, options))
+    for _ in search.by_traffic() if options.objective == "offchip" else search.all_orders():
         if monotonic() - began > options.time_limit_s or options.cancelled():
             break
-        progress = Progress("candidate orders", search.score[0], 0, monotonic() - began)
-        options.on_progress(progress)
-    return _finish(problem, target, options, search, began)
+    placement = search.placement
+    if placement is None:
+        raise InternalError("no order was placed")
+    plan = _assemble(problem, target, options, search.order, placement)
+    value, bound, source = _value_and_bound(problem, target, options, plan)
+    proof = replace(
+        plan.proof,
+        value=value,
+        lower_bound=bound,
+        bound_source=source,
+        wall_s=monotonic() - began,
+    )
+    options.on_progress(Progress("candidate orders", value, bound, proof.wall_s))
+    return replace(plan, proof=proof)
+
+
+Judge = Callable[[tuple[int, ...], Placement], tuple[int, int]]
+"""Score of an order and a placement; smaller is better."""
+
+
+def _judge(problem: PlanningProblem, target: Target, options: PlanOptions) -> Judge:
+    if options.objective == "offchip":
+        return lambda order, placement: (placement.traffic_bytes, placement.peak_bytes)
+    if options.objective == "peak":
+        return lambda order, placement: (placement.peak_bytes, placement.traffic_bytes)
+    model = latency_model(problem.graph, target, problem.memory)
+
+    def cycles(order: tuple[int, ...], placement: Placement) -> tuple[int, int]:
+        plan = _assemble(problem, target, options, order, placement)
+        return model.predict(plan), placement.traffic_bytes
+
+    return cycles
 
 
 class _Search:
@@ -75,10 +105,11 @@ class _Search:
     first placement always comes.
     """
 
-    def __init__(self, problem: PlanningProblem, options: PlanOptions) -> None:
+    def __init__(self, problem: PlanningProblem, options: PlanOptions, judge: Judge) -> None:
         settings = dict(options.settings)
         self._problem = problem
-        self._peak_first = options.objective == "peak"
+        self._judge = judge
+        self._traffic_only = options.objective == "offchip"
         self._improve = settings.get("improve", "on") == "on"
         self._effort = EFFORT_STEPS
         self._pairs = takeovers(problem)
@@ -106,7 +137,7 @@ class _Search:
                 yield from self._place(accesses, kept)
                 yield from self._leave_room(accesses)
 
-    def by_peak(self) -> Iterator[None]:
+    def all_orders(self) -> Iterator[None]:
         """Order with the fewest live bytes first; all are placed."""
         peaks = [max(live_bytes(self._problem, order), default=0) for order in self._orders]
         for _, order in sorted(zip(peaks, self._orders, strict=True)):
@@ -136,7 +167,7 @@ class _Search:
             placement = place_in_time(accesses, kept, self._capacity, self._pairs, by_lifetime)
             self._offer(accesses, placement)
             yield
-            if placement.traffic_bytes <= wanted and not self._peak_first:
+            if placement.traffic_bytes <= wanted and self._traffic_only:
                 return
         if self._effort <= 0:
             return
@@ -160,57 +191,49 @@ class _Search:
 
     def _offer(self, accesses: Timeline, placement: Placement) -> None:
         self._effort -= len(accesses.order)
-        score = (placement.traffic_bytes, placement.peak_bytes)
-        score = score[::-1] if self._peak_first else score
+        score = self._judge(accesses.order, placement)
         if self.placement is None or score < self.score:
             self.score, self.order, self.placement = score, accesses.order, placement
 
 
-def _finish(
+def _assemble(
     problem: PlanningProblem,
     target: Target,
     options: PlanOptions,
-    search: _Search,
-    began: float,
+    order: tuple[int, ...],
+    placement: Placement,
 ) -> Plan:
-    """Assemble the best placement and state what is known of its objective."""
-    placement = search.placement
-    if placement is None:
-        raise InternalError("no order was placed")
-    draft = Proof(options.objective, 0, 0, method="", bound_source="")
-    plan = assemble_plan(
+    """The plan, with the value of its objective still open."""
+    method = "list scheduling, furthest next use, best fit"
+    proof = Proof(options.objective, 0, 0, method, bound_source="", seed=options.seed)
+    return assemble_plan(
         problem,
         target,
-        search.order,
+        order,
         placement.stays,
         placement.addresses,
-        draft,
+        proof,
         NAME,
         placement.direct,
     )
-    value, bound, source = _value_and_bound(problem, options, plan)
-    proof = Proof(
-        options.objective,
-        value,
-        bound,
-        method="list scheduling, furthest next use, best fit",
-        bound_source=source,
-        seed=options.seed,
-        wall_s=monotonic() - began,
-    )
-    return replace(plan, proof=proof)
 
 
 def _value_and_bound(
-    problem: PlanningProblem, options: PlanOptions, plan: Plan
+    problem: PlanningProblem, target: Target, options: PlanOptions, plan: Plan
 ) -> tuple[int, int, str]:
     graph, memory = problem.graph, problem.memory
     if options.objective == "peak":
         return peak_bytes(graph, plan), peak_bound(problem), "largest operator"
-    value = traffic(graph, plan, memory).noncompulsory_bytes
+    moved = traffic(graph, plan, memory)
+    if options.objective == "cycles":
+        model = latency_model(graph, target, memory)
+        # Where operators reach DRAM, a plan may read less of an input than this one loads.
+        compulsory = 0 if memory.direct_dram else moved.compulsory_bytes
+        return model.predict(plan), model.least(compulsory), "computation or compulsory traffic"
     # Without transfers only weights streamed again remain, and those no plan avoids.
     nothing = replace(plan, residencies=(), transfers=(), direct=())
-    return value, traffic(graph, nothing, memory).noncompulsory_bytes, "weights streamed again"
+    bound = traffic(graph, nothing, memory).noncompulsory_bytes
+    return moved.noncompulsory_bytes, bound, "weights streamed again"
 
 
 def peak_bound(problem: PlanningProblem) -> int:

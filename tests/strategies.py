@@ -58,8 +58,10 @@ class GraphSampler:
 
     def _finish(self) -> Graph:
         used = {name for op in self._operators for name in (*op.inputs, *op.outputs)}
-        tensor = {t.name: t for t in self._tensors}
-        bases = {base.base for name in used if (base := tensor[name].alias) is not None}
+        needed = set(used)
+        for t in reversed(self._tensors):
+            if t.name in needed and t.alias is not None:
+                needed.add(t.alias.base)
         read = {name for op in self._operators for name in op.inputs}
         written = {name for op in self._operators for name in op.outputs}
         outputs = {
@@ -71,7 +73,7 @@ class GraphSampler:
         tensors = tuple(
             replace(t, role=Role.OUTPUT) if t.name in outputs and t.role is Role.ACTIVATION else t
             for t in self._tensors
-            if t.name in used or t.name in bases
+            if t.name in needed
         )
         return Graph("random", tensors, tuple(self._operators))
 

@@ -1,0 +1,116 @@
+"""Predicted latency of a plan: a model of one pass over its steps, far cheaper than simulation.
+
+The model: operators run one after another, each for its computed cycles. One channel to DRAM serves
+transfers in the order in which they become possible, at the sustained bandwidth, whole bursts and a
+set-up each. A step waits for all transfers due at its boundary. Streamed weights of a step are
+fetched from the start of the step before (double buffering) and direct operands while it runs; the
+step ends no earlier than they do. Banks, DRAM pages and the separate queues are left to the
+simulator.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+from stowplan.ir.graph import Graph
+from stowplan.ir.memory import MemorySpec
+from stowplan.ir.plan import Plan, Transfer, TransferKind
+from stowplan.ir.storage import storage_model
+from stowplan.targets.cost import operator_cost
+from stowplan.targets.target import Target
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyModel:
+    """What prediction needs of a graph on a target; build one with :func:`latency_model`.
+
+    Attributes:
+        compute_cycles: per operator name.
+        streamed_bytes: per operator name, bytes of weights that stream while it runs.
+        size_bytes: per storage name.
+        accessed_bytes: per (operator, storage) names, bytes read and written.
+        target: the machine.
+    """
+
+    compute_cycles: dict[str, int]
+    streamed_bytes: dict[str, int]
+    size_bytes: dict[str, int]
+    accessed_bytes: dict[tuple[str, str], int]
+    target: Target
+
+    def predict(self, plan: Plan) -> int:
+        """Cycles from the first transfer to the end of the last one."""
+        due, possible = _by_boundary(plan)
+        direct: dict[int, int] = defaultdict(int)
+        for access in plan.direct:
+            direct[access.step] += self.accessed_bytes[plan.order[access.step], access.storage]
+        done: dict[Transfer, int] = {}
+        now = 0
+        channel = fetched = self._moved(0, self._streamed(plan, 0))
+        for step in range(len(plan.order) + 1):
+            for transfer in possible[step]:
+                channel = self._moved(max(now, channel), self.size_bytes[transfer.storage])
+                done[transfer] = channel
+            now = max([now, *(done[transfer] for transfer in due[step])])
+            if step == len(plan.order):
+                break
+            ready = fetched
+            if direct[step]:
+                channel = self._moved(max(now, channel), direct[step])
+                ready = max(ready, channel)
+            following = self._streamed(plan, step + 1)
+            if following:
+                channel = fetched = self._moved(max(now, channel), following)
+            now = max(now + self.compute_cycles[plan.order[step]], ready)
+        return now
+
+    def least(self, compulsory_bytes: int) -> int:
+        """Cycles that no plan undercuts: all computation, or all compulsory bytes."""
+        rate = self.target.dram.bytes_per_cycle
+        return max(sum(self.compute_cycles.values()), -(-compulsory_bytes // rate))
+
+    def _streamed(self, plan: Plan, step: int) -> int:
+        if plan.track_weights or step >= len(plan.order):
+            return 0
+        return self.streamed_bytes[plan.order[step]]
+
+    def _moved(self, begin: int, size_bytes: int) -> int:
+        """Cycle at which a transfer that begins at ``begin`` is complete."""
+        if not size_bytes:
+            return begin
+        burst = self.target.dma.burst_bytes
+        moved = -(-size_bytes // burst) * burst
+        return begin + self.target.dma.setup_cycles + -(-moved // self.target.dram.bytes_per_cycle)
+
+
+def latency_model(graph: Graph, target: Target, memory: MemorySpec) -> LatencyModel:
+    """Collect costs and sizes once for any number of plans of ``graph``."""
+    model = storage_model(graph)
+    streamed: dict[str, int] = {}
+    accessed: dict[tuple[str, str], int] = {}
+    for op, accesses in zip(graph.operators, model.accesses, strict=True):
+        streamed[op.name] = 0
+        for access in accesses:
+            storage = model.storages[access.storage]
+            size = sum(b - a for a, b in (*access.reads, *access.writes))
+            accessed[op.name, storage.name] = size
+            if storage.weight and memory.stream_weights:
+                streamed[op.name] += size
+    return LatencyModel(
+        compute_cycles={
+            op.name: operator_cost(graph, op, target).compute_cycles for op in graph.operators
+        },
+        streamed_bytes=streamed,
+        size_bytes={storage.name: storage.size_bytes for storage in model.storages},
+        accessed_bytes=accessed,
+        target=target,
+    )
+
+
+def _by_boundary(plan: Plan) -> tuple[dict[int, list[Transfer]], dict[int, list[Transfer]]]:
+    """Transfers by deadline, and by issue with stores before loads."""
+    due: dict[int, list[Transfer]] = defaultdict(list)
+    possible: dict[int, list[Transfer]] = defaultdict(list)
+    for transfer in sorted(plan.transfers, key=lambda t: t.kind is TransferKind.LOAD):
+        due[transfer.deadline].append(transfer)
+        possible[transfer.issue].append(transfer)
+    return due, possible
