@@ -101,7 +101,7 @@ class Kernel:
         """
         feed = {port.name: values[port.tensor] for port in self.inputs}
         try:
-            found = self.session.run([port.name for port in self.outputs], feed)
+            found: Any = self.session.run([port.name for port in self.outputs], feed)
         except Exception as error:
             raise KernelFault(_first_line(error)) from error
         return {port.tensor: value for port, value in zip(self.outputs, found, strict=True)}

@@ -30,11 +30,18 @@ SCRIBBLE = 0xA5
 """What an operator leaves in its workspace."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Flight:
-    """A transfer under way: the bytes seen at its issue."""
+    """A transfer under way.
+
+    Attributes:
+        transfer: what moves.
+        residency: the scratchpad's end of it.
+        seen: the bytes at its source when it was issued.
+    """
 
     transfer: Transfer
+    residency: Residency
     seen: Bytes
 
 
@@ -88,31 +95,31 @@ class Machine:
 
     def at_boundary(self, boundary: int) -> None:
         """Complete stores, free space, begin and complete loads, begin longer stores."""
-        issued = self._issued[boundary]
-        flights = self._flights.pop(boundary, [])
-        for flight in flights:
-            if flight.transfer.kind is TransferKind.STORE:
-                self._finish_store(flight.transfer, flight.seen)
+        issued = self._issued.get(boundary, [])
+        due = self._flights.pop(boundary, [])
         for transfer in issued:
             if transfer.kind is TransferKind.STORE and transfer.deadline == boundary:
-                self._finish_store(transfer)
-        for residency in self._released[boundary]:
+                due += self._begin_store(transfer)
+        for flight in due:
+            if flight.transfer.kind is TransferKind.STORE:
+                self._finish_store(flight)
+        for flight in (*due, *(f for flights in self._flights.values() for f in flights)):
+            if flight.transfer.kind is TransferKind.LOAD:
+                self._check_untouched(flight)
+        for residency in self._released.get(boundary, ()):
             self._release(residency)
-        for residency in self._reserved[boundary]:
+        for residency in self._reserved.get(boundary, ()):
             self._reserve(residency)
         for transfer in issued:
             if transfer.kind is TransferKind.LOAD:
-                flight = self._begin_load(transfer)
-                if transfer.deadline == boundary:
-                    flights.append(flight)
-                else:
-                    self._flights[transfer.deadline].append(flight)
-        for flight in flights:
+                flights = due if transfer.deadline == boundary else self._flights[transfer.deadline]
+                flights += self._begin_load(transfer)
+        for flight in due:
             if flight.transfer.kind is TransferKind.LOAD:
-                self._finish_load(flight, waited=flight.transfer.issue < boundary)
+                self._finish_load(flight)
         for transfer in issued:
             if transfer.kind is TransferKind.STORE and transfer.deadline > boundary:
-                self._begin_store(transfer)
+                self._flights[transfer.deadline] += self._begin_store(transfer)
 
     def read(self, tensor: str, step: int, size_bytes: int) -> Bytes:
         """Bytes the operator at ``step`` finds for its operand ``tensor``."""
@@ -221,32 +228,29 @@ class Machine:
         )
         self._region(residency, planned=True)[kept:] = POISON
 
-    def _begin_load(self, load: Transfer) -> _Flight:
-        if load.storage not in self.dram:
-            self._fault(f"LOAD of {load.storage!r} at boundary {load.issue}: DRAM has no copy")
-        return _Flight(load, self._blank(self.dram, load.storage).copy())
-
-    def _finish_load(self, flight: _Flight, waited: bool) -> None:
-        load = flight.transfer
-        residency = next(
-            (
-                r
-                for r in self._of[load.storage]
-                if (r.reserved_from, r.start) == (load.issue, load.deadline)
-            ),
-            None,
-        )
+    def _begin_load(self, load: Transfer) -> list[_Flight]:
+        key = (load.issue, load.deadline)
+        of = self._of[load.storage]
+        residency = next((r for r in of if (r.reserved_from, r.start) == key), None)
         if residency is None:
             self._fault(f"LOAD of {load.storage!r} at boundary {load.issue} begins no residency")
-            return
-        if waited and not np.array_equal(flight.seen, self.dram[load.storage]):
-            self._fault(f"{describe(residency)}: DRAM changed while it was loaded")
-        if waited and np.any(self._region(residency, planned=True) != POISON):
-            self._fault(f"{describe(residency)}: its space was written while it was loaded")
-        self._region(residency)[:] = flight.seen
+            return []
+        if load.storage not in self.dram:
+            self._fault(f"LOAD of {load.storage!r} at boundary {load.issue}: DRAM has no copy")
+        return [_Flight(load, residency, self._blank(self.dram, load.storage).copy())]
 
-    def _stored(self, store: Transfer) -> Residency | None:
-        return next(
+    def _check_untouched(self, load: _Flight) -> None:
+        """Neither DRAM's copy nor the claimed space has changed since the LOAD was issued."""
+        if not np.array_equal(load.seen, self.dram[load.residency.storage]):
+            self._fault(f"{describe(load.residency)}: DRAM changed while it was loaded")
+        if np.any(self._region(load.residency, planned=True) != POISON):
+            self._fault(f"{describe(load.residency)}: its space was written while it was loaded")
+
+    def _finish_load(self, load: _Flight) -> None:
+        self._region(load.residency)[:] = load.seen
+
+    def _begin_store(self, store: Transfer) -> list[_Flight]:
+        residency = next(
             (
                 r
                 for r in self._of[store.storage]
@@ -254,30 +258,22 @@ class Machine:
             ),
             None,
         )
-
-    def _begin_store(self, store: Transfer) -> None:
-        residency = self._stored(store)
         if residency is None:
             self._fault(f"STORE of {store.storage!r} at boundary {store.issue} has no source")
-            return
-        flight = _Flight(store, self._region(residency).copy())
-        self._flights[store.deadline].append(flight)
+            return []
+        flight = _Flight(store, residency, self._region(residency).copy())
         if not np.array_equal(flight.seen, self._blank(self.dram, store.storage)):
             self.dram[store.storage] = np.full(flight.seen.size, POISON, dtype=np.uint8)
+        return [flight]
 
-    def _finish_store(self, store: Transfer, seen: Bytes | None = None) -> None:
-        """Copy to DRAM; ``seen`` is what the source held at an earlier issue."""
-        residency = self._stored(store)
-        if residency is None:
-            self._fault(f"STORE of {store.storage!r} at boundary {store.deadline} has no source")
-            return
-        content = self._region(residency).copy()
-        if seen is not None and not np.array_equal(seen, content):
+    def _finish_store(self, store: _Flight) -> None:
+        content = self._region(store.residency).copy()
+        if not np.array_equal(store.seen, content):
             self._fault(
-                f"STORE of {store.storage!r} in boundaries [{store.issue}, {store.deadline}]: "
-                f"its source changed meanwhile"
+                f"STORE of {store.transfer.storage!r} in boundaries [{store.transfer.issue}, "
+                f"{store.transfer.deadline}]: its source changed meanwhile"
             )
-        self.dram[store.storage] = content
+        self.dram[store.transfer.storage] = content
 
     def _where(self, step: int) -> str:
         return f"step {step}: operator {self._plan.order[step]!r}"
