@@ -6,7 +6,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from stowplan.errors import InfeasiblePlanError, InternalError, UsageError
+from stowplan.errors import InternalError, UsageError
 from stowplan.interrupt import Interrupt
 from stowplan.ir.check_plan import require_valid
 from stowplan.ir.graph import Graph
@@ -18,9 +18,11 @@ from stowplan.targets.load import DEFAULT_TARGET, load_target
 from stowplan.targets.target import Target
 
 if TYPE_CHECKING:
-    from stowplan.ir.onnx_import import ModelSource
-    from stowplan.report.data import Execution, Report, Summary
+    from stowplan.ir.onnx_import import ImportedModel
+    from stowplan.report.build import Subject
+    from stowplan.report.data import Report, Summary
     from stowplan.simulator.engine import SimResult
+    from stowplan.simulator.execute import ProofResult
 
 DEFAULT_TIME_LIMIT_S = 10.0
 PREFERRED_PLANNERS = ("exact", "greedy")
@@ -35,8 +37,7 @@ class Problem:
         graph: the graph after the passes.
         target: the machine.
         recipe: how graph and target were made.
-        source: the model's weights and kernels; None when a graph was given.
-        warnings: what the importer had to say.
+        imported: the model's weights and kernels; None when a graph was given.
         wall_s: seconds it took.
     """
 
@@ -44,9 +45,21 @@ class Problem:
     graph: Graph
     target: Target
     recipe: Recipe
-    source: "ModelSource | None"
-    warnings: tuple[str, ...]
+    imported: "ImportedModel | None"
     wall_s: float
+
+    def subject(self, wall_s: float) -> "Subject":
+        """What a report says of the problem after ``wall_s`` seconds."""
+        from stowplan.report.build import Subject
+
+        return Subject(
+            model=self.model,
+            graph=self.graph,
+            target=self.target,
+            precision=self.recipe.precision,
+            warnings=self.imported.warnings if self.imported is not None else (),
+            wall_s=wall_s,
+        )
 
 
 def compile(
@@ -123,23 +136,20 @@ def prepare(model: str | Path | Graph, recipe: Recipe, target: Target | None = N
     """
     began = perf_counter()
     target = target or load_target(recipe.target, recipe.overrides)
-    source: ModelSource | None = None
-    warnings: tuple[str, ...] = ()
+    imported: ImportedModel | None = None
     if isinstance(model, Graph):
-        graph = model
+        graph, name = model, model.name
     else:
         from stowplan.ir.onnx_import import import_model
 
         imported = import_model(model_path(model), dims=dict(recipe.dims))
-        graph, source, warnings = imported.graph, imported.source, imported.warnings
-    graph = _run_passes(graph, recipe, default=source is not None)
+        graph, name = imported.graph, str(model)
     return Problem(
-        model=graph.name if isinstance(model, Graph) else str(model),
-        graph=graph,
+        model=name,
+        graph=_run_passes(graph, recipe, usual=imported is not None),
         target=target,
         recipe=recipe,
-        source=source,
-        warnings=warnings,
+        imported=imported,
         wall_s=perf_counter() - began,
     )
 
@@ -170,20 +180,29 @@ def reopen(model: str | Path | Graph, plan: Plan, target: Target | None = None) 
         UsageError: the plan is of another model or was made for another target.
         ProofError: the plan breaks a rule.
     """
+    return _checked(rebuild(model, plan, target), plan, 0.0)
+
+
+def rebuild(model: str | Path | Graph, plan: Plan, target: Target | None = None) -> Problem:
+    """Make the problem of a saved plan again.
+
+    Raises:
+        UsageError: the plan is of another model or was made for another target.
+    """
     problem = prepare(model, Recipe.from_plan(plan), target)
     if plan.model_hash != problem.graph.hash:
         raise UsageError(
-            f"the plan is of another model: it was made for graph {plan.model_hash[:12]} and "
-            f"{problem.model} makes graph {problem.graph.hash[:12]}; plan this model again with "
+            f"the plan is of another model: it was made for graph {plan.model_hash[:12]}, and "
+            f"{problem.model} makes graph {problem.graph.hash[:12]}; plan this model with "
             "`stowplan compile`"
         )
     if plan.target_hash != problem.target.hash:
         raise UsageError(
-            f"the plan was made for another target: description {plan.target_hash[:12]}, and "
-            f"{problem.target.name} is now {problem.target.hash[:12]}; plan the model again with "
+            f"the plan was made for another target: its hash is {plan.target_hash[:12]}, and "
+            f"{problem.target.name} has {problem.target.hash[:12]}; plan the model again with "
             "`stowplan compile`"
         )
-    return _checked(problem, plan, 0.0)
+    return problem
 
 
 def default_planner() -> str:
@@ -207,7 +226,7 @@ class Compiled:
     plan: Plan
     wall_s: float
     _simulation: "SimResult | None" = field(default=None, repr=False)
-    _execution: "Execution | None" = field(default=None, repr=False)
+    _proof: "ProofResult | None" = field(default=None, repr=False)
 
     @property
     def graph(self) -> Graph:
@@ -231,20 +250,36 @@ class Compiled:
             self.wall_s += perf_counter() - began
         return self._simulation
 
-    def prove(self, seed: int = 0) -> "Execution":
+    def prove(self, seed: int = 0) -> "ProofResult":
         """Execute the plan on real numbers and compare with ONNX Runtime.
+
+        Args:
+            seed: of the random inputs.
 
         Raises:
             UsageError: the model was given as a graph, or onnxruntime is not installed.
             ProofError: the plan computes other numbers.
         """
-        raise NotImplementedError
+        from stowplan.simulator.execute import prove
+
+        if self.problem.imported is None:
+            raise UsageError("a graph alone cannot be proved: compile the model's file instead")
+        began = perf_counter()
+        memory = self.target.memory_spec(self.plan.track_weights)
+        result = prove(self.problem.imported, self.graph, self.plan, memory, seed=seed)
+        self.wall_s += perf_counter() - began
+        result.require()
+        self._proof = result
+        return result
 
     def report(self) -> "Report":
-        """Everything there is to show, simulation included."""
-        from stowplan.report.build import build_report
+        """Everything there is to show; simulates first if that has not been done."""
+        from stowplan.report.activity import activity
+        from stowplan.report.build import build_report, execution
 
-        return build_report(self)
+        measured = activity(self.graph, self.plan, self.target, self.simulate())
+        proof = execution(self._proof) if self._proof is not None else None
+        return build_report(self.problem.subject(self.wall_s), self.plan, measured, proof)
 
     @property
     def summary(self) -> "Summary":
@@ -255,11 +290,7 @@ class Compiled:
         """Write plan, reports, trace and graph into ``folder``, which is created if need be."""
         from stowplan.report.folder import write_folder
 
-        raise NotImplementedError
-
-
-def _run_passes(graph: Graph, recipe: Recipe, default: bool) -> Graph:
-    raise NotImplementedError
+        return write_folder(Path(folder), self.graph, self.plan, self.report())
 
 
 def _checked(problem: Problem, plan: Plan, spent_s: float) -> Compiled:

@@ -1,5 +1,6 @@
 """``stowplan compile``: from a model to a checked, simulated plan and its report."""
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -90,11 +91,13 @@ def run_compile(
     output: Format,
 ) -> None:
     """Compile, write the folder and print the summary; a misfit is printed, then raised."""
-    from stowplan.api import default_planner, misfit_summary, prepare
+    from stowplan.api import default_planner, prepare
     from stowplan.cli_output import print_result, warn
     from stowplan.cli_progress import LiveLine
+    from stowplan.report.build import misfit_summary
     from stowplan.report.text import summary_lines
 
+    began = time.monotonic()
     name = planner or default_planner()
     with LiveLine() as live:
         live.stage("importing")
@@ -102,7 +105,10 @@ def run_compile(
         try:
             compiled = plan_live(problem, name, options, live)
         except InfeasiblePlanError as error:
-            summary = misfit_summary(problem, name, options, error.misfit)
+            subject = problem.subject(time.monotonic() - began)
+            summary = misfit_summary(
+                subject, name, options.objective, options.track_weights, error.misfit
+            )
         else:
             summary = _finish(compiled, out, prove, live)
     warn(summary.warnings)

@@ -36,7 +36,9 @@ class Shell(StrEnum):
 def targets_command(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[NAME]", help="Show every field of this target.", show_default=False),
+        typer.Argument(
+            metavar="[NAME]", help="Show every field of this target.", show_default=False
+        ),
     ] = None,
     schema: Annotated[
         bool, typer.Option("--schema", help="Print the JSON Schema of target files.")

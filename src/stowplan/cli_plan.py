@@ -41,11 +41,15 @@ def check_command(
     model: ModelArgument, plan: PlanArgument, output: FormatOption = Format.TEXT
 ) -> None:
     """List every rule that PLAN of MODEL breaks."""
-    from stowplan.api import violations
+    from stowplan.api import rebuild
     from stowplan.cli_output import print_result
+    from stowplan.ir.check_plan import check_plan
     from stowplan.ir.plan import Plan
 
-    found = violations(model, Plan.load(plan))
+    read = Plan.load(plan)
+    problem = rebuild(model, read)
+    memory = problem.target.memory_spec(read.track_weights)
+    found = check_plan(problem.graph, read, memory)
     result = {
         "status": "violations" if found else "ok",
         "model": model,
@@ -81,7 +85,8 @@ def prove_command(
 ) -> None:
     """Execute a plan of MODEL and compare with ONNX Runtime.
 
-    Every resident byte lives in one scratchpad buffer at its planned address.     The options apply where no PLAN is given; a PLAN knows how it was made.
+    Every resident byte lives in one scratchpad buffer at its planned
+    address. The options apply where no PLAN is given; a PLAN knows how it was made.
     """
     from stowplan.api import default_planner, prepare, reopen
     from stowplan.cli_output import print_result
@@ -89,6 +94,7 @@ def prove_command(
     from stowplan.ir.plan import Plan
     from stowplan.passes.planner import PlanOptions
     from stowplan.recipe import Recipe
+    from stowplan.report.build import execution
     from stowplan.report.text import execution_line
 
     with LiveLine() as live:
@@ -106,6 +112,6 @@ def prove_command(
             problem = prepare(model, recipe)
             compiled = plan_live(problem, planner or default_planner(), options, live)
         live.stage("proving by execution")
-        execution = compiled.prove(seed)
-    result = {"status": "ok", "model": model, "planner": compiled.plan.planner, "proof": execution}
-    print_result(output, result, [f"{model}: {execution_line(execution)}"])
+        proof = compiled.prove(seed)
+    result = {"status": "ok", "model": model, "planner": compiled.plan.planner, "proof": proof}
+    print_result(output, result, [f"{model}: {execution_line(execution(proof))}"])

@@ -93,6 +93,4 @@ def light_networks() -> dict[str, Path]:
     if spec is None or spec.origin is None:
         return {}
     folder = Path(spec.origin).parent / "backend" / "test" / "data" / "light"
-    return {
-        path.stem.removeprefix("light_"): path for path in sorted(folder.glob("light_*.onnx"))
-    }
+    return {path.stem.removeprefix("light_"): path for path in sorted(folder.glob("light_*.onnx"))}

@@ -54,7 +54,7 @@ def execution_line(execution: Execution) -> str:
     plural = "" if execution.outputs == 1 else "s"
     return (
         f"{execution.operators:,} operators executed in the scratchpad, {execution.outputs} "
-        f"output{plural} {verdict} {execution.runtime}"
+        f"output{plural} {verdict} ONNX Runtime's"
     )
 
 
