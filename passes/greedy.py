@@ -38,7 +38,7 @@ NAME = "greedy"
 SETTINGS = {"orders": ("all", "graph"), "improve": ("on", "off")}
 SHRINK = (0.96, 0.9, 0.8)
 """Fractions of the capacity tried when placement alone costs traffic."""
-EFFORT_STEPS = 12_000
+EFFORT_STEPS = 10_000
 """Operators placed over all attempts before the search settles: keeps large graphs fast."""
 
 
@@ -230,6 +230,8 @@ def _value_and_bound(
         # Where operators reach DRAM, a plan may read less of an input than this one loads.
         compulsory = 0 if memory.direct_dram else moved.compulsory_bytes
         return model.predict(plan), model.least(compulsory), "computation or compulsory traffic"
+    if not moved.streamed_bytes:
+        return moved.noncompulsory_bytes, 0, "no traffic beyond the compulsory"
     # Without transfers only weights streamed again remain, and those no plan avoids.
     nothing = replace(plan, residencies=(), transfers=(), direct=())
     bound = traffic(graph, nothing, memory).noncompulsory_bytes
