@@ -76,7 +76,7 @@ def run_cpsat(
 
 def _outcome(solver: cp_model.CpSolver, model: cp_model.CpModel, status: object) -> CpOutcome:
     found = status in (cp_model.OPTIMAL, cp_model.FEASIBLE)
-    has_bound = model.proto.HasField("objective") and status != cp_model.MODEL_INVALID
+    has_bound = model.has_objective() and status != cp_model.MODEL_INVALID
     bound = solver.best_objective_bound if has_bound else 0.0
     return CpOutcome(
         solver,

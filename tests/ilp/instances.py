@@ -110,9 +110,7 @@ def _join(tensors: list[Tensor], rng: random.Random) -> list[Tensor]:
     return [views.get(t.name, t) for t in tensors] + [joint]
 
 
-def _outputs(
-    tensors: list[Tensor], operators: list[Operator], rng: random.Random
-) -> list[Tensor]:
+def _outputs(tensors: list[Tensor], operators: list[Operator], rng: random.Random) -> list[Tensor]:
     """Unread activations become outputs, and a few others too."""
     read = {name for op in operators for name in op.inputs}
     found = []

@@ -1,0 +1,416 @@
+"""Exact search over orders and residencies: dynamic programming on what has run and what stays.
+
+A *label* is (done, resident, copied, cost): the operators that have run, the live storages in the
+scratchpad, the live storages whose current content DRAM holds, and the off-chip bytes so far beyond
+the compulsory ones. Operators are appended one by one, so labels are processed in layers of equal
+operator count, and a label is dropped when another one of the same ``done`` can imitate it at no
+higher cost: keeping a superset, or paying for what it lacks,
+
+    cost' + reload(resident - resident') + store(copied - copied') <= cost.
+
+Storages are loaded only when an operator needs them and evicted only when it needs the space, and
+then an inclusion-minimal set of them: postponing either never costs more. Space is counted in
+bytes; addresses are left to ``ilp.packing``, so the optimum is a lower bound for the joint problem.
+
+*Free moves*: an operator that is ready, whose operands are resident, that fits without evicting,
+dirties nothing DRAM holds, and whose results are no larger, no dearer to reload and no dearer to
+spill than each operand that dies with it, is run at once; any plan that runs it later can be
+changed to run it now, holding its results in place of the operands.
+
+Width limits the labels kept per layer (a beam). The least cost ever cut off remains a valid lower
+bound, so every run yields a plan and a bound, and a run that cut off nothing is exact.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from stowplan.ilp.inplace import in_place_pairs
+from stowplan.ilp.precedence import bits
+from stowplan.ilp.schedule import Schedule, space_bytes, stays_from_spans
+from stowplan.passes.problem import PlanningProblem
+
+NOTHING_LOST = 1 << 62
+MAX_EVICTION_SETS = 4096
+
+
+class Label(NamedTuple):
+    """A partial plan; ``operator`` and ``reuses`` tell how it arose from ``parent``."""
+
+    resident: int
+    copied: int
+    cost: int
+    parent: "Label | None"
+    operator: int
+    reuses: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SearchOptions:
+    """How far to search.
+
+    Attributes:
+        capacity_bytes: bytes that may be occupied at once.
+        below: only plans that cost less are of interest.
+        width: labels kept per layer.
+        free_moves: use the free-move rule.
+        ahead: bytes that still have to be paid once the given operators have run.
+        stopped: polled now and then.
+    """
+
+    capacity_bytes: int
+    below: int
+    width: int
+    free_moves: bool
+    ahead: Callable[[int], int]
+    stopped: Callable[[], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """What a search found.
+
+    Attributes:
+        schedule: cheapest schedule below the limit, if any.
+        cost: its cost, or the limit.
+        bound: no schedule costs less.
+        finished: the search was not stopped.
+        labels: labels created.
+    """
+
+    schedule: Schedule | None
+    cost: int
+    bound: int
+    finished: bool
+    labels: int
+
+
+class Tables:
+    """Masks and sizes of a problem; bit ``v`` stands for storage v, bit ``o`` for operator o."""
+
+    def __init__(self, problem: PlanningProblem) -> None:
+        count = problem.operators
+        self.problem = problem
+        self.size = problem.size
+        self.cost = tuple(storage.size_bytes for storage in problem.storages)
+        self.users = [0] * len(self.size)
+        self.writers = [0] * len(self.size)
+        for o in range(count):
+            for v in problem.uses(o):
+                self.users[v] |= 1 << o
+            for v in problem.defines[o] + problem.updates[o]:
+                self.writers[v] |= 1 << o
+        self.uses = [problem.uses(o) for o in range(count)]
+        self.need = [_mask(problem.needs[o]) for o in range(count)]
+        self.use = [_mask(problem.uses(o)) for o in range(count)]
+        self.updated = [_mask(problem.updates[o]) for o in range(count)]
+        self.written = [_mask(problem.updates[o] + problem.defines[o]) for o in range(count)]
+        self.before = [_mask(problem.predecessors[o]) for o in range(count)]
+        self.demand = [problem.demand(o) for o in range(count)]
+        self.clean = _mask(v for v in range(len(self.size)) if problem.clean(v))
+        self.kept = _mask(v for v in range(len(self.size)) if problem.kept(v))
+        self.matchings = [_matchings(pairs) for pairs in in_place_pairs(problem)]
+        self._bytes: dict[int, int] = {0: 0}
+        self._costs: dict[int, int] = {0: 0}
+
+    def bytes_of(self, storages: int) -> int:
+        """Space of a set of storages."""
+        found = self._bytes.get(storages)
+        if found is None:
+            found = self._bytes[storages] = sum(self.size[v] for v in bits(storages))
+        return found
+
+    def cost_of(self, storages: int) -> int:
+        """Bytes to move a set of storages once."""
+        found = self._costs.get(storages)
+        if found is None:
+            found = self._costs[storages] = sum(self.cost[v] for v in bits(storages))
+        return found
+
+    def forget(self) -> None:
+        """Drop the memory of sums when it has grown large."""
+        for table in (self._bytes, self._costs):
+            if len(table) > 1_000_000:
+                table.clear()
+                table[0] = 0
+
+    def store_is_free(self, storage: int, done: int) -> bool:
+        """Storing it now is the one compulsory store: it is an output in its final form."""
+        return bool(self.kept >> storage & 1) and not self.writers[storage] & ~done
+
+    def dead(self, operator: int, after: int) -> int:
+        """Operands of ``operator`` without further uses once ``after`` has run."""
+        return _mask(v for v in self.uses[operator] if not self.users[v] & ~after)
+
+
+def _mask(positions: Iterator[int] | Sequence[int] | set[int]) -> int:
+    found = 0
+    for position in positions:
+        found |= 1 << position
+    return found
+
+
+def _matchings(pairs: Sequence[tuple[int, int]]) -> tuple[tuple[tuple[int, int], ...], ...]:
+    """Every set of pairs in which no output and no source occurs twice; the empty set first."""
+    found: list[tuple[tuple[int, int], ...]] = [()]
+    for output, source in pairs:
+        found += [
+            (*chosen, (output, source))
+            for chosen in found
+            if all(output != a and source != b for a, b in chosen)
+        ]
+    return tuple(found)
+
+
+def eviction_sets(
+    candidates: Sequence[int], size: Sequence[int], excess: int
+) -> tuple[tuple[int, ...], ...]:
+    """Inclusion-minimal subsets of ``candidates`` that free ``excess`` bytes.
+
+    At most ``MAX_EVICTION_SETS`` + 1 are listed; that many mean that there may be more.
+    """
+    ranked = sorted(candidates, key=lambda v: (-size[v], v))
+    rest = [0]
+    for v in reversed(ranked):
+        rest.append(rest[-1] + size[v])
+    rest.reverse()
+    found: list[tuple[int, ...]] = []
+    stack: list[tuple[int, tuple[int, ...], int]] = [(0, (), 0)]
+    while stack and len(found) <= MAX_EVICTION_SETS:
+        at, chosen, freed = stack.pop()
+        if freed >= excess:
+            # Sorted by size, so the last one chosen is the smallest: minimal if it is needed.
+            if freed - size[chosen[-1]] < excess:
+                found.append(chosen)
+            continue
+        if freed + rest[at] < excess:
+            continue
+        v = ranked[at]
+        stack.append((at + 1, chosen, freed))
+        stack.append((at + 1, (*chosen, v), freed + size[v]))
+    return tuple(found)
+
+
+class _Search:
+    """One run; mutable."""
+
+    def __init__(self, tables: Tables, options: SearchOptions) -> None:
+        self.tables = tables
+        self.options = options
+        self.lost = NOTHING_LOST
+        self.labels = 0
+
+    def run(self) -> SearchResult:
+        tables, options = self.tables, self.options
+        count = tables.problem.operators
+        first = tuple(o for o in range(count) if not tables.before[o])
+        layer: dict[int, list[Label]] = {0: [Label(0, tables.clean, 0, None, -1, ())]}
+        ready = {0: first}
+        for _ in range(count):
+            layer, ready, finished = self._advance(layer, ready)
+            if not finished:
+                return SearchResult(None, options.below, 0, False, self.labels)
+            layer = self._narrow(layer)
+            tables.forget()
+        ends = [label for labels in layer.values() for label in labels]
+        best = min(ends, key=lambda label: label.cost, default=None)
+        cost = options.below if best is None else best.cost
+        schedule = None if best is None else schedule_of(tables.problem, best)
+        return SearchResult(schedule, cost, min(cost, self.lost), True, self.labels)
+
+    def _advance(
+        self, layer: dict[int, list[Label]], ready: dict[int, tuple[int, ...]]
+    ) -> tuple[dict[int, list[Label]], dict[int, tuple[int, ...]], bool]:
+        tables = self.tables
+        after_layer: dict[int, list[Label]] = {}
+        after_ready: dict[int, tuple[int, ...]] = {}
+        for i, (done, labels) in enumerate(layer.items()):
+            if not i & 127 and self.options.stopped():
+                return {}, {}, False
+            for label in labels:
+                for o in self._candidates(label, done, ready[done]):
+                    after = done | 1 << o
+                    bucket = after_layer.setdefault(after, [])
+                    self._run_operator(label, o, done, bucket)
+                    if after not in after_ready:
+                        rest = tuple(x for x in ready[done] if x != o)
+                        freed = tables.problem.successors[o]
+                        after_ready[after] = rest + tuple(
+                            x for x in freed if not tables.before[x] & ~after
+                        )
+        return after_layer, after_ready, True
+
+    def _candidates(self, label: Label, done: int, ready: tuple[int, ...]) -> tuple[int, ...]:
+        if self.options.free_moves:
+            for o in ready:
+                if self._is_free(label, o, done):
+                    return (o,)
+        return ready
+
+    def _is_free(self, label: Label, o: int, done: int) -> bool:
+        tables = self.tables
+        resident = label.resident
+        if tables.need[o] & ~resident or tables.updated[o] & label.copied:
+            return False
+        load = tables.bytes_of(resident) + tables.demand[o]
+        if load - tables.bytes_of(tables.use[o] & resident) > self.options.capacity_bytes:
+            return False
+        after = done | 1 << o
+        results = [v for v in tables.problem.defines[o] if tables.users[v] & ~after]
+        if not results:
+            return True
+        operands = [v for v in tables.problem.needs[o] if not tables.users[v] & ~after]
+        if not operands or sum(tables.size[v] for v in results) > sum(
+            tables.size[v] for v in operands
+        ):
+            return False
+        reload = sum(tables.cost[v] for v in results)
+        spill = sum(tables.cost[v] * (2 - tables.store_is_free(v, after)) for v in results)
+        return all(
+            reload <= tables.cost[v]
+            and spill
+            <= tables.cost[v] * (1 if label.copied >> v & 1 or tables.store_is_free(v, done) else 2)
+            for v in operands
+        )
+
+    def _run_operator(self, label: Label, o: int, done: int, bucket: list[Label]) -> None:
+        """Append every useful label that follows from running ``o`` next."""
+        tables, options = self.tables, self.options
+        after = done | 1 << o
+        missing = tables.need[o] & ~label.resident
+        fresh = _mask(v for v in bits(missing & tables.clean) if not tables.users[v] & done)
+        cost = label.cost + tables.cost_of(missing & ~fresh)
+        limit = options.below - options.ahead(after)
+        if cost >= limit:
+            return
+        others = label.resident & ~tables.use[o]
+        excess = tables.demand[o] + tables.bytes_of(others) - options.capacity_bytes
+        dead = tables.dead(o, after)
+        if excess <= 0:
+            state = (label.resident | tables.use[o]) & ~dead
+            copied = label.copied & ~(tables.written[o] | dead)
+            self._add(bucket, Label(state, copied, cost, label, o, ()))
+            return
+        candidates = bits(others)
+        for reuses in tables.matchings[o]:
+            taken = _mask([source for _, source in reuses]) & ~dead
+            left = excess - sum(tables.size[output] for output, _ in reuses)
+            sets = eviction_sets(candidates, tables.size, left) if left > 0 else ((),)
+            if len(sets) > MAX_EVICTION_SETS:
+                self.lost = min(self.lost, cost)
+            for chosen in sets:
+                evicted = _mask(chosen)
+                stored = (evicted | taken) & ~label.copied
+                paid = cost + sum(
+                    tables.cost[v] for v in bits(stored) if not tables.store_is_free(v, done)
+                )
+                if paid >= limit:
+                    continue
+                state = (label.resident & ~evicted | tables.use[o]) & ~dead & ~taken
+                copied = (label.copied | stored) & ~(tables.written[o] | dead)
+                self._add(bucket, Label(state, copied, paid, label, o, reuses))
+
+    def _add(self, bucket: list[Label], new: Label) -> None:
+        """Keep ``new`` unless it is dominated; drop what it dominates."""
+        tables = self.tables
+        paid_once = ~(tables.kept | tables.clean)
+        resident, copied, cost = new.resident, new.copied, new.cost
+        for old in bucket:
+            if old.cost <= cost and (
+                old.cost
+                + tables.cost_of(resident & ~old.resident)
+                + tables.cost_of(copied & ~old.copied & paid_once)
+                <= cost
+            ):
+                return
+        if bucket:
+            bucket[:] = [
+                old
+                for old in bucket
+                if cost > old.cost
+                or cost
+                + tables.cost_of(old.resident & ~resident)
+                + tables.cost_of(old.copied & ~copied & paid_once)
+                > old.cost
+            ]
+        bucket.append(new)
+        self.labels += 1
+
+    def _narrow(self, layer: dict[int, list[Label]]) -> dict[int, list[Label]]:
+        """Keep the ``width`` most promising labels; remember the least that is cut off."""
+        width = self.options.width
+        if sum(map(len, layer.values())) <= width:
+            return {done: labels for done, labels in layer.items() if labels}
+        ahead = self.options.ahead
+        ranked = sorted(
+            (
+                (label.cost + ahead(done), -self.tables.bytes_of(label.resident), done, i)
+                for done, labels in layer.items()
+                for i, label in enumerate(labels)
+            )
+        )
+        self.lost = min(self.lost, ranked[width][0])
+        narrowed: dict[int, list[Label]] = {}
+        for _, _, done, i in ranked[:width]:
+            narrowed.setdefault(done, []).append(layer[done][i])
+        return narrowed
+
+
+def schedule_of(problem: PlanningProblem, label: Label) -> Schedule:
+    """Order, stays and reuses of a complete label."""
+    path: list[Label] = []
+    at: Label | None = label
+    while at is not None and at.parent is not None:
+        path.append(at)
+        at = at.parent
+    path.reverse()
+    order = tuple(step.operator for step in path)
+    spans: list[tuple[int, int, int]] = []
+    started: dict[int, int] = {}
+    last_use: dict[int, int] = {}
+    for t, step in enumerate(path):
+        used = problem.uses(step.operator)
+        previous = step.parent.resident if step.parent is not None else 0
+        left = previous & ~step.resident
+        for v in bits(left & ~_mask(used)):
+            spans.append((v, started.pop(v), last_use[v] + 1))
+        for v in used:
+            started.setdefault(v, t)
+            last_use[v] = t
+            if not step.resident >> v & 1:
+                spans.append((v, started.pop(v), t + 1))
+    stays = stays_from_spans(problem, order, spans)
+    ends = {(stay.storage, stay.end - 1): i for i, stay in enumerate(stays)}
+    starts = {(stay.storage, stay.start): i for i, stay in enumerate(stays)}
+    reuses = tuple(
+        (ends[source, t], starts[output, t])
+        for t, step in enumerate(path)
+        for output, source in step.reuses
+    )
+    return Schedule(order, stays, reuses)
+
+
+def search(tables: Tables, options: SearchOptions) -> SearchResult:
+    """Search orders and residencies; see the module docstring."""
+    return _Search(tables, options).run()
+
+
+def widths(largest: int) -> Iterator[int]:
+    """Beam widths to try in turn."""
+    width = 30
+    while width < largest:
+        yield width
+        width *= 8
+    yield largest
+
+
+def timed(seconds: float, cancelled: Callable[[], bool]) -> Callable[[], bool]:
+    """A stop test for a span of time from now."""
+    end = time.monotonic() + seconds
+    return lambda: cancelled() or time.monotonic() > end
+
+
+def search_space(problem: PlanningProblem) -> int:
+    """Capacity to search with: rounded sizes may fill the scratchpad's last, partial unit."""
+    return space_bytes(problem)
