@@ -258,7 +258,9 @@ def _convert(data: Table, origins: Mapping[tuple[str, ...], _Origin], name: str)
         reason, _, place = str(error).partition(" - at `")
         path = tuple(re.findall(r"[A-Za-z0-9_-]+", place.partition("$")[2]))
         under = [leaf for leaf in origins if leaf[: len(path)] == path]
-        leaf = path if path in origins else under[-1] if under else ()
+        # Overrides, which have no lines, come last and are the likeliest culprits.
+        under.sort(key=lambda leaf: bool(origins[leaf].lines))
+        leaf = path if path in origins else under[0] if under else ()
         where = origins[leaf].at(leaf) if leaf else name
         if reason.startswith("Invalid enum value"):
             reason += f", one of {', '.join(get_args(Dataflow))}"

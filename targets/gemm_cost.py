@@ -1,0 +1,134 @@
+"""Cycles of matrix products on a systolic array: closed forms per fold.
+
+An array of ``R`` rows and ``C`` columns computes an ``m x k`` by ``k x n`` product in *folds*, one
+after another, each filled, streamed and drained before the next:
+
+========================  =========================  =======================
+dataflow                  folds                      cycles per fold
+========================  =========================  =======================
+output_stationary         ceil(m/R) * ceil(n/C)      k + R + C - 2
+weight_stationary         ceil(k/R) * ceil(n/C)      m + 2 R + C - 2
+input_stationary          ceil(k/R) * ceil(m/C)      n + 2 R + C - 2
+========================  =========================  =======================
+
+A unit that does ``r`` multiply-accumulates per cycle divides the streamed extent (the first
+summand) by ``r``, rounded up. ``count`` arrays share the folds evenly.
+
+Source: Samajdar et al., "A systematic methodology for characterizing scalability of DNN
+accelerators using SCALE-Sim", ISPASS 2020, section III; checked against SCALE-Sim 3.0.0, which
+reports one cycle less for a whole layer because it counts from zero.
+"""
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+from stowplan.ir.dtypes import DType
+from stowplan.targets.target import Array
+
+
+@dataclass(frozen=True, slots=True)
+class Gemm:
+    """``groups`` independent products ``[m, k] x [k, n]``, run ``repeats`` times in sequence.
+
+    Left is the operand indexed by ``m`` and ``k`` (activations), right the one by ``k`` and ``n``.
+    """
+
+    m: int
+    k: int
+    n: int
+    groups: int = 1
+    repeats: int = 1
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of the product itself."""
+        return self.m * self.k * self.n * self.groups * self.repeats
+
+
+@dataclass(frozen=True, slots=True)
+class GemmCost:
+    """What a product costs on an array.
+
+    Attributes:
+        cycles: array cycles.
+        left_reads: elements of the left operand read, re-reads by later folds included.
+        right_reads: elements of the right operand read, likewise.
+        macs: multiply-accumulates, padding of partly filled folds not included.
+    """
+
+    cycles: int
+    left_reads: int
+    right_reads: int
+    macs: int
+
+
+def mac_rate(array: Array, dtype: DType) -> Fraction:
+    """Multiply-accumulates per unit and cycle when ``dtype`` is the widest operand type.
+
+    A width that the target does not list runs like the next wider one it lists; one wider than all
+    of them slows down in proportion to its bits. Without any list every width runs at one.
+    """
+    table = {key: Fraction(str(rate)) for key, rate in array.macs_per_unit.items()}
+    plain = {int(key): rate for key, rate in table.items() if key.isdigit()}
+    floats = {int(key[1:]): rate for key, rate in table.items() if not key.isdigit()}
+    for widths in (floats, plain) if dtype.is_float else (plain,):
+        wide_enough = [bits for bits in widths if bits >= dtype.bits]
+        if wide_enough:
+            return widths[min(wide_enough)]
+    widest = max(plain or floats, default=None)
+    if widest is None:
+        return Fraction(1)
+    return (plain or floats)[widest] * widest / dtype.bits
+
+
+def gemm_cost(gemm: Gemm, array: Array, rate: Fraction = Fraction(1)) -> GemmCost:
+    """Cheapest mapping of ``gemm``: groups one by one or packed as a block diagonal.
+
+    ``p`` groups packed along the diagonal of one product of ``p k`` by ``p n`` share its folds;
+    the zeros beside the diagonal cost array slots, not correctness. Depth-wise and grouped
+    convolutions fill the array that way.
+    """
+    if not gemm.macs:
+        return GemmCost(0, 0, 0, 0)
+    sizes = {1, array.cols // gemm.n, array.rows // gemm.k, gemm.groups}
+    packings = sorted({min(size, gemm.groups) for size in sizes if size > 0})
+    return min((_packed(gemm, array, rate, p) for p in packings), key=lambda cost: cost.cycles)
+
+
+def _packed(gemm: Gemm, array: Array, rate: Fraction, packing: int) -> GemmCost:
+    whole, rest = divmod(gemm.groups, packing)
+    folds = streamed = left = right = 0
+    per_fold = 0
+    for products, size in ((whole, packing), (1, rest)):
+        if not products or not size:
+            continue
+        k, n = gemm.k * size, gemm.n * size
+        count, stream, left_times, right_times = _folds(gemm.m, k, n, array)
+        per_fold = _fold_overhead(array)
+        folds += products * count
+        streamed += products * count * _divided(stream, rate)
+        left += products * gemm.m * k * left_times
+        right += products * gemm.k * gemm.n * size * right_times
+    cycles = -(-(folds * per_fold + streamed) // array.count)
+    return GemmCost(cycles * gemm.repeats, left * gemm.repeats, right * gemm.repeats, gemm.macs)
+
+
+def _folds(m: int, k: int, n: int, array: Array) -> tuple[int, int, int, int]:
+    """Folds, streamed extent, and how often the left and the right operand are read."""
+    rows, cols = array.rows, array.cols
+    if array.dataflow == "output_stationary":
+        return -(-m // rows) * -(-n // cols), k, -(-n // cols), -(-m // rows)
+    if array.dataflow == "weight_stationary":
+        return -(-k // rows) * -(-n // cols), m, -(-n // cols), 1
+    return -(-k // rows) * -(-m // cols), n, 1, -(-m // cols)
+
+
+def _fold_overhead(array: Array) -> int:
+    """Cycles of one fold beyond its streamed extent: fill and drain."""
+    if array.dataflow == "output_stationary":
+        return array.rows + array.cols - 2
+    return 2 * array.rows + array.cols - 2
+
+
+def _divided(extent: int, rate: Fraction) -> int:
+    return -(-extent * rate.denominator // rate.numerator)
