@@ -1,8 +1,8 @@
 """Planner ``greedy``: fast, deterministic, and never without a plan when one exists.
 
 For each candidate order it decides replacement without addresses (``greedy_gaps``), places the
-chosen stays (``greedy_pack`` with all lifetimes known, else ``greedy_place`` in order of time with
-further evictions), and keeps the best. Where placement costs extra traffic, replacement is repeated
+chosen stays (``greedy_place`` in order of time, ``greedy_pack`` with all lifetimes known, both with
+further evictions where no place is found), and keeps the best. Where placement costs extra traffic, replacement is repeated
 for a smaller capacity, which leaves room for fragmentation.
 
 Settings: ``orders`` (``all`` or ``graph``), ``improve`` (``on`` or ``off``: retries at smaller
@@ -159,22 +159,24 @@ class _Search:
         return self._effort > 0 and wanted < self.placement.traffic_bytes
 
     def _place(self, accesses: Timeline, kept: Kept) -> Iterator[None]:
-        """Place the chosen stays; stops once that costs no further traffic, unless for peak."""
+        """Place the chosen stays; for traffic, stops once that costs nothing more."""
         wanted = total_traffic(accesses, kept)
-        for by_lifetime in (False, True):
-            if self._effort <= 0 and self.placement is not None:
+        capacity, pairs = self._capacity, self._pairs
+        attempts: tuple[Callable[[], Placement | None], ...] = (
+            lambda: place_in_time(accesses, kept, capacity, pairs, by_lifetime=False),
+            lambda: place_offline(accesses, kept, capacity, pairs, rigid_first=False),
+            lambda: place_offline(accesses, kept, capacity, pairs, rigid_first=True),
+            lambda: place_in_time(accesses, kept, capacity, pairs, by_lifetime=True),
+        )
+        for attempt in attempts:
+            placement = attempt()
+            self._effort -= len(accesses.order)
+            if placement is not None:
+                self._offer(accesses, placement)
+                yield
+            settled = placement is not None and placement.traffic_bytes <= wanted
+            if self._effort <= 0 or (settled and self._traffic_only):
                 return
-            placement = place_in_time(accesses, kept, self._capacity, self._pairs, by_lifetime)
-            self._offer(accesses, placement)
-            yield
-            if placement.traffic_bytes <= wanted and self._traffic_only:
-                return
-        if self._effort <= 0:
-            return
-        offline = place_offline(accesses, kept, self._capacity, self._pairs)
-        if offline is not None:
-            self._offer(accesses, offline)
-            yield
 
     def _leave_room(self, accesses: Timeline) -> Iterator[None]:
         """Decide replacement for smaller capacities, place in the full one."""
@@ -190,7 +192,6 @@ class _Search:
             yield from self._place(accesses, kept)
 
     def _offer(self, accesses: Timeline, placement: Placement) -> None:
-        self._effort -= len(accesses.order)
         score = self._judge(accesses.order, placement)
         if self.placement is None or score < self.score:
             self.score, self.order, self.placement = score, accesses.order, placement

@@ -1,50 +1,112 @@
 """Address placement of rectangles (size x lifetime) known in advance."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
 
 import numpy as np
 
 
 @dataclass(frozen=True, slots=True)
-class Packing:
-    """Addresses in the order of the rectangles, and the highest byte used."""
+class Rectangle:
+    """Bytes needed during half-open steps.
 
-    addresses: tuple[int, ...]
+    Attributes:
+        size_bytes: bytes.
+        start: first step.
+        end: one past the last step.
+        rank: rectangles of a lower rank are placed first.
+    """
+
+    size_bytes: int
+    start: int
+    end: int
+    rank: int = 0
+
+
+Split = Callable[[int], Sequence[Rectangle] | None]
+"""Parts that replace the numbered rectangle when it finds no place; None if it has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Packing:
+    """Where rectangles lie.
+
+    Attributes:
+        addresses: (number, address) of each rectangle placed. The parts of a split are numbered on
+            from the rectangles given, in the order in which they were made.
+        height_bytes: the highest byte used.
+    """
+
+    addresses: tuple[tuple[int, int], ...]
     height_bytes: int
 
 
 def pack_by_size(
-    sizes: Sequence[int], starts: Sequence[int], ends: Sequence[int], capacity_bytes: int
+    rectangles: Sequence[Rectangle], capacity_bytes: int, split: Split = lambda number: None
 ) -> Packing | None:
     """Place the largest rectangles first, each into the tightest hole of its whole lifetime.
 
     The arena allocation of common inference runtimes: offline greedy by size, ties by the longer
-    lifetime.
+    lifetime; here a rectangle without a hole may be split.
     Source: Pisarchyk and Lee, "Efficient Memory Management for Deep Neural Net Inference", 2020.
 
     Returns:
-        None when a rectangle finds no hole below the capacity.
+        None when a rectangle that cannot be split finds no hole below the capacity.
     """
-    count = len(sizes)
-    by_size = sorted(range(count), key=lambda i: (-sizes[i], starts[i] - ends[i], starts[i], i))
-    begun = np.empty(count, dtype=np.int64)
-    ended = np.empty(count, dtype=np.int64)
-    low = np.empty(count, dtype=np.int64)
-    high = np.empty(count, dtype=np.int64)
-    addresses = [0] * count
+    known = list(rectangles)
+    queue = [_urgency(rectangle, number) for number, rectangle in enumerate(known)]
+    heapify(queue)
+    placed = _Placed(len(known))
+    addresses: list[tuple[int, int]] = []
     height = 0
-    for placed, i in enumerate(by_size):
-        meets = np.flatnonzero((begun[:placed] < ends[i]) & (ended[:placed] > starts[i]))
-        spans = sorted(zip(low[meets].tolist(), high[meets].tolist(), strict=True))
-        address = tightest_hole(spans, sizes[i], capacity_bytes)
+    while queue:
+        number = heappop(queue)[-1]
+        rectangle = known[number]
+        spans = placed.meeting(rectangle)
+        address = tightest_hole(spans, rectangle.size_bytes, capacity_bytes)
         if address is None:
-            return None
-        begun[placed], ended[placed] = starts[i], ends[i]
-        low[placed], high[placed] = address, address + sizes[i]
-        addresses[i] = address
-        height = max(height, address + sizes[i])
+            parts = split(number)
+            if parts is None:
+                return None
+            for part in parts:
+                heappush(queue, _urgency(part, len(known)))
+                known.append(part)
+            continue
+        placed.add(rectangle, address)
+        addresses.append((number, address))
+        height = max(height, address + rectangle.size_bytes)
     return Packing(tuple(addresses), height)
+
+
+def _urgency(rectangle: Rectangle, number: int) -> tuple[int, ...]:
+    length = rectangle.end - rectangle.start
+    return rectangle.rank, -rectangle.size_bytes, -length, rectangle.start, number
+
+
+class _Placed:
+    """Rectangles placed so far, as columns; mutable.
+
+    Columns [count]: start, end, low and high address.
+    """
+
+    def __init__(self, expected: int) -> None:
+        self._columns = np.empty((4, max(1, expected)), dtype=np.int64)
+        self._count = 0
+
+    def add(self, rectangle: Rectangle, address: int) -> None:
+        """Note where ``rectangle`` lies."""
+        if self._count == self._columns.shape[1]:
+            self._columns = np.concatenate([self._columns, np.empty_like(self._columns)], axis=1)
+        high = address + rectangle.size_bytes
+        self._columns[:, self._count] = rectangle.start, rectangle.end, address, high
+        self._count += 1
+
+    def meeting(self, rectangle: Rectangle) -> list[tuple[int, int]]:
+        """Sorted address intervals of those alive at some step of ``rectangle``."""
+        start, end, low, high = self._columns[:, : self._count]
+        meets = np.flatnonzero((start < rectangle.end) & (end > rectangle.start))
+        return sorted(zip(low[meets].tolist(), high[meets].tolist(), strict=True))
 
 
 def tightest_hole(

@@ -1,9 +1,11 @@
 """Rectangles are placed without overlap, below the capacity."""
 
+from collections.abc import Sequence
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stowplan.passes.place import pack_by_size, tightest_hole
+from stowplan.passes.place import Rectangle, pack_by_size, tightest_hole
 
 rectangle = st.tuples(st.integers(1, 20), st.integers(0, 15), st.integers(1, 8))
 
@@ -13,24 +15,48 @@ rectangle = st.tuples(st.integers(1, 20), st.integers(0, 15), st.integers(1, 8))
 def test_packed_rectangles_never_overlap(
     rectangles: list[tuple[int, int, int]], capacity: int
 ) -> None:
-    sizes = [size for size, _, _ in rectangles]
-    starts = [start for _, start, _ in rectangles]
-    ends = [start + length for _, start, length in rectangles]
-    packing = pack_by_size(sizes, starts, ends, capacity)
-    live = max(
-        (sum(z for z, a, b in zip(sizes, starts, ends, strict=True) if a <= t < b))
-        for t in range(24)
-    )
+    given_ = [Rectangle(size, start, start + length) for size, start, length in rectangles]
+    packing = pack_by_size(given_, capacity)
+    live = max(sum(r.size_bytes for r in given_ if r.start <= t < r.end) for t in range(24))
     if packing is None:
-        assert sum(sizes) > capacity
+        assert sum(r.size_bytes for r in given_) > capacity
         return
     assert live <= packing.height_bytes <= capacity
-    spans = list(zip(packing.addresses, sizes, starts, ends, strict=True))
-    for i, (low, size, start, end) in enumerate(spans):
-        assert 0 <= low <= packing.height_bytes - size
-        for other, other_size, other_start, other_end in spans[:i]:
-            apart = low + size <= other or other + other_size <= low
-            assert apart or end <= other_start or other_end <= start
+    assert sorted(number for number, _ in packing.addresses) == list(range(len(given_)))
+    require_disjoint([(given_[number], address) for number, address in packing.addresses])
+    tops = [given_[number].size_bytes + address for number, address in packing.addresses]
+    assert packing.height_bytes == max(tops, default=0)
+
+
+def require_disjoint(placed: Sequence[tuple[Rectangle, int]]) -> None:
+    for i, (one, low) in enumerate(placed):
+        assert low >= 0
+        for other, start in placed[:i]:
+            apart = low + one.size_bytes <= start or start + other.size_bytes <= low
+            assert apart or one.end <= other.start or other.end <= one.start
+
+
+def test_what_finds_no_place_is_split_and_its_parts_are_placed() -> None:
+    """The small one lives through both large ones; each leaves room at another end."""
+    known = [Rectangle(6, 0, 2), Rectangle(6, 2, 4), Rectangle(5, 1, 3), Rectangle(3, 0, 4)]
+
+    def split(number: int) -> list[Rectangle] | None:
+        one = known[number]
+        if one.end - one.start < 2:
+            return None
+        middle = (one.start + one.end) // 2
+        parts = [
+            Rectangle(one.size_bytes, one.start, middle),
+            Rectangle(one.size_bytes, middle, one.end),
+        ]
+        known.extend(parts)
+        return parts
+
+    assert pack_by_size(known[:4], 13) is None
+    packing = pack_by_size(known[:4], 14, split)
+    assert packing is not None
+    require_disjoint([(known[number], address) for number, address in packing.addresses])
+    assert pack_by_size(known[:1], 5, lambda number: None) is None
 
 
 def test_the_tightest_hole_is_chosen_and_the_top_is_last() -> None:
