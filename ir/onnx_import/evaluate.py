@@ -1,0 +1,51 @@
+"""Evaluate single nodes on constants, and say which may be evaluated."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from onnx import ModelProto, NodeProto, helper
+from onnx.reference import ReferenceEvaluator
+
+from stowplan.ir.onnx_import.tensors import Array
+
+FOLD_CAP_ELEMENTS = 4096
+"""Larger values are no shape arithmetic; they become weights or stay with their operators."""
+
+EXACT_KINDS = frozenset(
+    """Abs Add And BitShift Cast CastLike Ceil Clip Concat ConstantOfShape DepthToSpace Div Equal
+    Expand EyeLike Flatten Floor Gather GatherElements GatherND Greater GreaterOrEqual Identity
+    Less LessOrEqual Max Min Mul Neg Not Or Pad Range Reciprocal Relu Reshape ScatterElements
+    ScatterND Shape Sign Size Slice SpaceToDepth Split Sqrt Squeeze Sub Tile Transpose Trilu
+    Unsqueeze Where Xor""".split()
+)
+"""ai.onnx kinds whose results IEEE arithmetic fixes to the bit, whoever computes them."""
+
+RANDOM_KINDS = frozenset(
+    """Bernoulli Dropout Multinomial RandomNormal RandomNormalLike RandomUniform
+    RandomUniformLike""".split()
+)
+"""Kinds that may differ from run to run and are never evaluated."""
+
+
+def evaluate(
+    node: NodeProto, inputs: Mapping[str, Array], opsets: Mapping[str, int]
+) -> Sequence[Array] | None:
+    """Outputs of ``node`` on the given values; None where no reference implementation serves.
+
+    The reference implementations raise whatever they like on kinds and types they do not cover,
+    and not evaluating is always safe: the node then stays an operator.
+    """
+    model = ModelProto(ir_version=10)
+    model.opset_import.extend(helper.make_opsetid(d, v) for d, v in opsets.items())
+    model.graph.node.append(node)
+    for name in dict.fromkeys(filter(None, node.input)):
+        model.graph.input.add().name = name
+    for name in filter(None, node.output):
+        model.graph.output.add().name = name
+    try:
+        with np.errstate(all="ignore"):
+            results = ReferenceEvaluator(model).run(None, dict(inputs))
+    except Exception:
+        return None
+    arrays = [np.asarray(result) for result in results]
+    return arrays
