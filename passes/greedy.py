@@ -2,8 +2,8 @@
 
 For each candidate order it decides replacement without addresses (``greedy_gaps``), places the
 chosen stays (``greedy_place`` in order of time, ``greedy_pack`` with all lifetimes known, both with
-further evictions where no place is found), and keeps the best. Where placement costs extra traffic, replacement is repeated
-for a smaller capacity, which leaves room for fragmentation.
+further evictions where no place is found), and keeps the best. Where placement costs extra traffic,
+replacement is repeated for a smaller capacity, which leaves room for fragmentation.
 
 Settings: ``orders`` (``all`` or ``graph``), ``improve`` (``on`` or ``off``: retries at smaller
 capacities).
