@@ -51,13 +51,15 @@ class Problem:
     def subject(self, wall_s: float) -> "Subject":
         """What a report says of the problem after ``wall_s`` seconds."""
         from stowplan.report.build import Subject
+        from stowplan.targets.support import cost_warnings
 
+        imported = self.imported.warnings if self.imported is not None else ()
         return Subject(
             model=self.model,
             graph=self.graph,
             target=self.target,
             precision=self.recipe.precision,
-            warnings=self.imported.warnings if self.imported is not None else (),
+            warnings=(*imported, *cost_warnings(self.graph)),
             wall_s=wall_s,
         )
 

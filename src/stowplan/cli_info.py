@@ -11,10 +11,12 @@ from stowplan.cli_options import Format, FormatOption
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from stowplan.ir.operator_kinds import OperatorKind
+    from stowplan.targets.support import SupportedKind
     from stowplan.targets.target import Target
 
 TARGET_HEAD = ("target", "array", "scratchpad", "DRAM", "clock", "what it is")
+
+MATRIX_HEAD = ("domain", "operator", "category", "planned", "engine", "cost", "proof", "note")
 
 
 class MatrixFormat(StrEnum):
@@ -106,33 +108,45 @@ def ops_command(
 ) -> None:
     """Print which ONNX operators are supported."""
     from stowplan.cli_output import columns, print_result
-    from stowplan.ir.operator_kinds import KINDS
+    from stowplan.targets.support import supported_kinds
 
-    kinds = list(KINDS.values())
+    kinds = supported_kinds()
     if output is MatrixFormat.MARKDOWN:
-        print_result(Format.TEXT, kinds, operator_markdown(kinds))
+        print_result(Format.TEXT, kinds, matrix_markdown(kinds))
     else:
-        rows = [("domain", "operator", "category", "support", "note"), *map(_kind_row, kinds)]
-        print_result(Format(output.value), kinds, columns(rows))
+        print_result(Format(output.value), kinds, columns([MATRIX_HEAD, *map(_kind_row, kinds)]))
 
 
-def _kind_row(kind: "OperatorKind") -> tuple[str, ...]:
-    support = "yes" if kind.imported else "no"
-    return (kind.domain or "ai.onnx", kind.name, kind.category.value, support, kind.note)
+def _kind_row(kind: "SupportedKind") -> tuple[str, ...]:
+    cost = "own" if kind.cost_model else "generic" if kind.imported else ""
+    return (
+        kind.domain or "ai.onnx",
+        kind.name,
+        kind.category,
+        _yes(kind.imported),
+        kind.engine,
+        cost,
+        _yes(kind.proof),
+        kind.note,
+    )
 
 
-def operator_markdown(kinds: "Sequence[OperatorKind]") -> list[str]:
+def _yes(condition: bool) -> str:
+    return "yes" if condition else "no"
+
+
+def matrix_markdown(kinds: "Sequence[SupportedKind]") -> list[str]:
     """The support matrix as the page ``docs/operators.md``."""
     imported = sum(kind.imported for kind in kinds)
     lines = [
         "# Operators",
         "",
         f"{imported} of {len(kinds)} known operator kinds are planned. Any other kind imports with",
-        "a warning and the cost of an element-wise operator. This page is printed by",
-        "`stowplan ops --format markdown`.",
+        "a warning and a generic cost: one element-wise pass over its largest operand.",
+        "`stowplan ops --format markdown` prints this page.",
         "",
-        "| domain | operator | category | supported | note |",
-        "|---|---|---|---|---|",
+        f"| {' | '.join(MATRIX_HEAD)} |",
+        f"|{'---|' * len(MATRIX_HEAD)}",
     ]
     return [*lines, *(f"| {' | '.join(_kind_row(kind))} |" for kind in kinds)]
 

@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
-from pathlib import PurePath
 
 import msgspec
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from stowplan.report.data import OperatorRow, Report, Span, Summary
-from stowplan.report.quantities import human_bytes, human_time, percent
+from stowplan.report.quantities import human_bytes, human_time, model_title, percent
 from stowplan.report.text import OBJECTIVE_TITLES, execution_line
 from stowplan.version import VERSION
 
@@ -53,7 +52,7 @@ def render_html(report: Report) -> str:
     return template.render(
         version=VERSION,
         summary=report.summary,
-        title=PurePath(report.summary.model).stem or report.summary.model,
+        title=model_title(report.summary.model),
         subtitle=_subtitle(report.summary),
         pills=_pills(report.summary),
         tiles=_tiles(report.summary),
@@ -123,9 +122,13 @@ def _offchip_tile(summary: Summary) -> Tile:
 def _objective_tile(summary: Summary) -> Tile:
     verdict = "proven optimal" if summary.proven else f"gap {percent(summary.gap or 0)}"
     return Tile(
-        f"Objective: {OBJECTIVE_TITLES[summary.objective_name]}",
+        "Objective",
         f"{summary.objective:,}",
-        (f"bound {summary.bound:,}: {verdict}", f"bound from {summary.bound_source}"),
+        (
+            OBJECTIVE_TITLES[summary.objective_name],
+            f"bound {summary.bound:,}: {verdict}",
+            f"bound from {summary.bound_source}",
+        ),
     )
 
 

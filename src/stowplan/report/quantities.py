@@ -1,4 +1,6 @@
-"""Numbers as people read them."""
+"""Numbers and names as people read them."""
+
+from pathlib import PurePath
 
 _BINARY_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
@@ -26,3 +28,8 @@ def percent(share: float) -> str:
     if share in (0.0, 1.0):
         return f"{share:.0%}"
     return f"{share:.1%}" if share >= 0.01 else f"{share:.2%}"
+
+
+def model_title(model: str) -> str:
+    """A model's name without folder and ``.onnx``."""
+    return PurePath(model).name.removesuffix(".onnx") or model

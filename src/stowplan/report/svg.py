@@ -1,10 +1,9 @@
 """The memory map as a stand-alone SVG picture: address over steps, light and dark."""
 
 from html import escape
-from pathlib import PurePath
 
 from stowplan.report.data import Block, Report
-from stowplan.report.quantities import human_bytes, percent
+from stowplan.report.quantities import human_bytes, model_title, percent
 
 WIDTH, HEIGHT = 1000, 400
 LEFT, RIGHT, TOP, BOTTOM = 74, 14, 44, 34
@@ -35,7 +34,7 @@ def render_svg(report: Report) -> str:
     peak = max(1, summary.peak_bytes or 0)
     top = max(peak, min(summary.capacity_bytes, round(peak * 1.06)))
     title = (
-        f"{PurePath(summary.model).stem} on {summary.target}: peak {human_bytes(peak)}, "
+        f"{model_title(summary.model)} on {summary.target}: peak {human_bytes(peak)}, "
         f"{percent(peak / summary.capacity_bytes)} of {human_bytes(summary.capacity_bytes)}"
     )
     parts = [

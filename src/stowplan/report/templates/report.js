@@ -64,7 +64,7 @@
     while (span / step > count) step *= 2;
     return step;
   }
-  const LEFT = 76, RIGHT = 12, TOP = 10, FOOT = 26;
+  const LEFT = 76, RIGHT = 12, TOP = 18, FOOT = 26;
   const xOf = (t, [a, b], width) => LEFT + (t - a) / (b - a) * (width - LEFT - RIGHT);
   const tOf = (x, [a, b], width) => a + (x - LEFT) / (width - LEFT - RIGHT) * (b - a);
 
@@ -108,6 +108,8 @@
     for (const block of data.blocks) drawBlock(pen, block, range, width);
     if (data.capacity <= top) {
       pen.fillStyle = colours.bad; pen.fillRect(LEFT, yOf(data.capacity), width, 1.5);
+      pen.textAlign = "right"; pen.textBaseline = "bottom";
+      pen.fillText("capacity " + bytes(data.capacity), width - RIGHT - 4, yOf(data.capacity) - 1);
     }
     if (state.step >= 0) {
       const a = xOf(time(state.step, false), range, width), b = xOf(time(state.step + 1, true), range, width);
@@ -134,7 +136,7 @@
       pen.lineWidth = picked ? 2 : 0.8;
       pen.strokeRect(x0 + 0.4, y + 0.4, span - 0.8, height - 0.8);
     }
-    if (span > 60 && height > 15) label(pen, data.storages[storage][0], Math.max(x0, LEFT), y + height / 2, Math.min(x1, width - RIGHT));
+    if (span > 60 && height > 15) label(pen, data.storages[storage][0], Math.max(valid, LEFT), y + height / 2, Math.min(x1, width - RIGHT));
   }
   function hatch(pen, x, y, width, height) {
     pen.save();
@@ -245,11 +247,11 @@
   function interactive(canvas, modeOf, hover) {
     let drag = null;
     canvas.addEventListener("wheel", (event) => {
-      if (!event.ctrlKey && !event.shiftKey && Math.abs(event.deltaX) < Math.abs(event.deltaY)
-        && event.deltaY > 0 && atFull(modeOf())) return;
+      const sideways = Math.abs(event.deltaX) > Math.abs(event.deltaY);
+      if (!event.ctrlKey && !event.metaKey && !sideways) return;
       event.preventDefault();
       const mode = modeOf(), width = canvas.clientWidth;
-      if (Math.abs(event.deltaX) > Math.abs(event.deltaY)) pan(mode, event.deltaX / width * (view[mode][1] - view[mode][0]));
+      if (sideways) pan(mode, event.deltaX / width * (view[mode][1] - view[mode][0]));
       else zoom(mode, Math.exp(event.deltaY * 0.0016), tOf(event.offsetX, view[mode], width));
     }, { passive: false });
     canvas.addEventListener("pointerdown", (event) => { drag = event.offsetX; canvas.setPointerCapture(event.pointerId); });
@@ -275,7 +277,12 @@
       event.preventDefault();
     });
   }
-  const atFull = (mode) => view[mode][1] - view[mode][0] >= full[mode][1] - full[mode][0] - 1e-9;
+  for (const [id, factor] of [["closer", 0.6], ["wider", 1 / 0.6]]) {
+    $(id).addEventListener("click", () => {
+      const [a, b] = view[state.mode];
+      zoom(state.mode, factor, (a + b) / 2);
+    });
+  }
 
   function hoverMap(event, width) {
     const range = view[state.mode], block = blockAt(event.offsetX, event.offsetY, width);
