@@ -10,6 +10,7 @@ from stowplan.ir.onnx_import.attributes import attributes_of
 from stowplan.ir.onnx_import.dims import symbols
 from stowplan.ir.onnx_import.parameters import parameter_names
 from stowplan.ir.onnx_import.resolve import ResolvedModel
+from stowplan.ir.onnx_import.tensors import Array
 from stowplan.ir.onnx_import.value_types import ValueType, dtype_of
 from stowplan.ir.operator_kinds import KINDS
 
@@ -27,8 +28,7 @@ def build_graph(resolved: ResolvedModel) -> tuple[Graph, tuple[str, ...]]:
     operators = _operators(resolved)
     names = list(resolved.model.inputs)
     names += [name for op in operators for name in (*op.inputs, *op.outputs)]
-    names += [name for name in resolved.model.outputs]
-    names = list(dict.fromkeys(names))
+    names = list(dict.fromkeys((*names, *resolved.model.outputs)))
     unresolved = [name for name in names if not resolved.types[name].static]
     if unresolved:
         raise ModelError(_unresolved_message(resolved, operators, unresolved))
@@ -54,7 +54,7 @@ def _operators(resolved: ResolvedModel) -> list[Operator]:
 def _operator(resolved: ResolvedModel, node: NodeProto, needed: set[str]) -> Operator:
     version = resolved.model.opsets.get(node.domain, 1)
     inputs: list[str] = []
-    parameters = {}
+    parameters: dict[str, Array] = {}
     roles = parameter_names(node, version, resolved.values)
     for name, parameter in zip(node.input, roles, strict=True):
         if not name:

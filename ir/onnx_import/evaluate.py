@@ -11,19 +11,19 @@ from stowplan.ir.onnx_import.tensors import Array
 FOLD_CAP_ELEMENTS = 4096
 """Larger values are no shape arithmetic; they become weights or stay with their operators."""
 
-EXACT_KINDS = frozenset(
-    """Abs Add And BitShift Cast CastLike Ceil Clip Concat ConstantOfShape DepthToSpace Div Equal
+_EXACT = """
+    Abs Add And BitShift Cast CastLike Ceil Clip Concat ConstantOfShape DepthToSpace Div Equal
     Expand EyeLike Flatten Floor Gather GatherElements GatherND Greater GreaterOrEqual Identity
     Less LessOrEqual Max Min Mul Neg Not Or Pad Range Reciprocal Relu Reshape ScatterElements
     ScatterND Shape Sign Size Slice SpaceToDepth Split Sqrt Squeeze Sub Tile Transpose Trilu
-    Unsqueeze Where Xor""".split()
-)
+    Unsqueeze Where Xor"""
+EXACT_KINDS = frozenset(_EXACT.split())
 """ai.onnx kinds whose results IEEE arithmetic fixes to the bit, whoever computes them."""
 
-RANDOM_KINDS = frozenset(
-    """Bernoulli Dropout Multinomial RandomNormal RandomNormalLike RandomUniform
-    RandomUniformLike""".split()
-)
+_RANDOM = """
+    Bernoulli Dropout Multinomial RandomNormal RandomNormalLike RandomUniform
+    RandomUniformLike"""
+RANDOM_KINDS = frozenset(_RANDOM.split())
 """Kinds that may differ from run to run and are never evaluated."""
 
 

@@ -14,6 +14,7 @@ from stowplan.ir.operator_kinds import MICROSOFT
 RECORDED_CAP_ELEMENTS = 256
 """Longer parameters (per-channel scales) are dropped without a record."""
 
+_REDUCTIONS = "L1 L2 LogSum LogSumExp Max Mean Min Prod Sum SumSquare"
 _STANDARD: Mapping[str, str] = {
     "AffineGrid": "size",
     "BlackmanWindow": "size",
@@ -51,10 +52,7 @@ _STANDARD: Mapping[str, str] = {
     "Trilu": "k",
     "Unsqueeze": "axes",
     "Upsample": "scales",
-} | {
-    f"Reduce{name}": "axes"
-    for name in "L1 L2 LogSum LogSumExp Max Mean Min Prod Sum SumSquare".split()
-}
+} | {f"Reduce{name}": "axes" for name in _REDUCTIONS.split()}
 _ONE_INPUT = "X *X_scale *X_zero_point *Y_scale *Y_zero_point"
 _TWO_INPUTS = """A *A_scale *A_zero_point B *B_scale *B_zero_point *C_scale *C_zero_point"""
 _MICROSOFT: Mapping[str, str] = {

@@ -67,7 +67,8 @@ def random_input(name: str, value: ValueType, bound: int | None, seed: int) -> A
 def _numpy_dtype(value: ValueType, name: str) -> np.dtype[np.generic]:
     if value.element == TensorProto.STRING:
         raise ModelError(f"tensor {name!r}: no random numbers can stand in for strings")
-    return np.dtype(helper.tensor_dtype_to_np_dtype(value.element))
+    dtype: np.dtype[np.generic] = np.dtype(helper.tensor_dtype_to_np_dtype(value.element))
+    return dtype
 
 
 def _is_float(dtype: np.dtype[np.generic]) -> bool:

@@ -65,10 +65,13 @@ def resolve(model: FlatModel) -> ResolvedModel:
     queue = deque(model.nodes)
     while queue:
         node = queue.popleft()
+        state.follow_copies(node)
         if node.op_type == "If" and not node.domain:
             queue.extendleft(reversed(state.branch(node)))
         elif node.op_type == "Constant" and not node.domain:
             state.add_tensor(tensors.of_constant(node))
+        elif state.is_copy(node):
+            state.copies[node.output[0]] = node.input[0]
         else:
             state.visit(node)
     return ResolvedModel(
@@ -93,6 +96,7 @@ class _State:
     tensors: dict[str, TensorProto] = field(default_factory=dict)
     constants: set[str] = field(default_factory=set)
     inexact: set[str] = field(default_factory=set)
+    copies: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.inference = TypeInference(self.model.opsets)
@@ -109,6 +113,20 @@ class _State:
         self.constants.add(name)
         if self.types[name].elements <= FOLD_CAP_ELEMENTS and tensors.has_data(tensor, self.folder):
             self.values[name] = tensors.read_array(tensor, self.folder)
+
+    def follow_copies(self, node: NodeProto) -> None:
+        """Make the node read copied constants at their origin, so shared weights stay shared."""
+        for position, name in enumerate(node.input):
+            if name in self.copies:
+                node.input[position] = self.copies[name]
+
+    def is_copy(self, node: NodeProto) -> bool:
+        return (
+            node.op_type == "Identity"
+            and not node.domain
+            and node.input[0] in self.constants
+            and node.output[0] not in self.model.outputs
+        )
 
     def branch(self, node: NodeProto) -> list[NodeProto]:
         condition = self.values.get(node.input[0])

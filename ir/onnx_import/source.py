@@ -14,22 +14,19 @@ from stowplan.ir.onnx_import.random_values import random_input, random_weight
 from stowplan.ir.onnx_import.resolve import ResolvedModel
 from stowplan.ir.onnx_import.tensors import Array
 
-
-_OLDEST_IR = 8
-_NEWEST_IR = 10
-"""Runtimes of the last years accept every version up to this one."""
+_IR_VERSION = 10
+"""Runtimes of the last years accept it; newer element types need a newer one."""
 
 _IR_OF_ELEMENT = {
     int(TensorProto.DataType.Value(name)): version
     for name, version in (("FLOAT4E2M1", 11), ("FLOAT8E8M0", 12), ("UINT2", 13), ("INT2", 13))
-    if name in TensorProto.DataType.keys()
+    if name in dict(TensorProto.DataType.items())
 }
 _LIMIT_BYTES = 2**31 - 2**20
 """Protocol buffers hold less than 2 GiB; the rest is left to the nodes."""
 
-_SAME_VALUES = frozenset(
-    "Cast Expand Flatten Identity Reshape Slice Squeeze Tile Transpose Unsqueeze".split()
-)
+_COPIES = "Cast Expand Flatten Identity Reshape Slice Squeeze Tile Transpose Unsqueeze"
+_SAME_VALUES = frozenset(_COPIES.split())
 
 
 class ModelSource:
@@ -142,8 +139,7 @@ class ModelSource:
                 for each in dict.fromkeys(names)
             )
         elements = {self._resolved.types[each].element for each in (*inputs, *outputs, *embedded)}
-        versions = [_IR_OF_ELEMENT.get(element, _OLDEST_IR) for element in elements]
-        model.ir_version = max([_NEWEST_IR, *versions])
+        model.ir_version = max(_IR_OF_ELEMENT.get(each, _IR_VERSION) for each in elements)
         return bytes(model.SerializeToString())
 
     @property
