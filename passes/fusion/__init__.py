@@ -1,0 +1,1 @@
+"""Scheduling with limited fast memory: fused groups, tile granularity, retained tensors."""

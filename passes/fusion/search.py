@@ -1,0 +1,288 @@
+"""Schedules for limited fast memory: fuse, order, retain.
+
+A candidate is an ordered list of groups; for a given list retention is solved by dynamic
+programming (``retention``) and granularities come in closed form (``granularity``). Simulated
+annealing changes the list: a group moves, two groups fuse (with recomputation when others still
+need the producer's result), a group splits.
+"""
+
+import math
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from stowplan.errors import InfeasiblePlanError, Misfit
+from stowplan.passes.fusion.evaluate import evaluate
+from stowplan.passes.fusion.granularity import GroupShape, smallest_working_set
+from stowplan.passes.fusion.instance import FusionInstance, FusionStep, topological
+from stowplan.passes.fusion.retention import Candidate, Operators, RetentionSolver, State
+
+
+@dataclass(frozen=True, slots=True)
+class FusionSchedule:
+    """A schedule with its proof.
+
+    Attributes:
+        steps: groups in execution order.
+        latency: total time units, from the reference evaluator.
+        lower_bound: no schedule is faster.
+        wall_s: search time.
+    """
+
+    steps: tuple[FusionStep, ...]
+    latency: float
+    lower_bound: float
+    wall_s: float
+
+    @property
+    def gap(self) -> float:
+        """(latency - bound) / latency."""
+        return (self.latency - self.lower_bound) / self.latency if self.latency else 0.0
+
+
+def lower_bound(instance: FusionInstance) -> float:
+    """Larger of: every operator once at native tiles; every input and output moved once."""
+    native_w, native_h = instance.native_granularity
+    compute = 0.0
+    for op in range(instance.operators):
+        out = instance.outputs[op][0]
+        tiles = math.ceil(instance.widths[out] / native_w) * math.ceil(
+            instance.heights[out] / native_h
+        )
+        depth = instance.widths[instance.inputs[op][0]] / native_w if instance.is_matmul(op) else 1
+        compute += instance.base_costs[op] * tiles * depth
+    made, consumers = instance.producers(), instance.consumers()
+    moved = sum(
+        instance.size(t)
+        for t in range(len(instance.widths))
+        if (t not in made and consumers[t]) or (t in made and not consumers[t])
+    )
+    return max(compute, moved / instance.slow_memory_bandwidth)
+
+
+def plan_fusion(
+    instance: FusionInstance,
+    time_limit_s: float = 10.0,
+    seed: int = 0,
+    on_progress: Callable[[float, float], None] = lambda best, bound: None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> FusionSchedule:
+    """Schedule ``instance``; stops at the time limit or when the bound is met.
+
+    Raises:
+        InfeasiblePlanError: an operator does not fit at any granularity.
+    """
+    began = time.perf_counter()
+    search = _Search(instance, random.Random(seed))
+    bound = lower_bound(instance)
+    best = search.start()
+    on_progress(best.latency, bound)
+    while best.latency > bound * (1 + 1e-12):
+        left = time_limit_s - (time.perf_counter() - began)
+        if left <= 0 or cancelled():
+            break
+        found = search.anneal(best, min(left, max(0.5, time_limit_s / 4)), cancelled)
+        if found.latency < best.latency:
+            best = found
+            on_progress(best.latency, bound)
+        if search.exhausted:
+            break
+    steps = search.steps(best)
+    latencies = evaluate(instance, steps)
+    return FusionSchedule(steps, math.fsum(latencies), bound, time.perf_counter() - began)
+
+
+class _Search:
+    """Annealing over group lists of one instance; holds its caches."""
+
+    def __init__(self, instance: FusionInstance, rng: random.Random) -> None:
+        self.instance = instance
+        self.rng = rng
+        self.retention = RetentionSolver(instance)
+        self.rank = {op: i for i, op in enumerate(topological(instance))}
+        self.exhausted = instance.operators < 2
+
+    def start(self) -> Candidate:
+        """One operator per group, in topological order."""
+        order = sorted(range(self.instance.operators), key=self.rank.__getitem__)
+        for op in order:
+            if self.retention.tile((op,), frozenset(), frozenset()) is None:
+                raise InfeasiblePlanError(self._misfit(op))
+        candidate = self.retention.solve(tuple((op,) for op in order), ())
+        assert candidate is not None, "every operator fits alone"
+        return candidate
+
+    def _misfit(self, op: int) -> Misfit:
+        shape = self.retention.shape((op,))
+        assert shape is not None
+        needed = smallest_working_set(self.instance, shape)
+        tensors = (*self.instance.inputs[op], *self.instance.outputs[op])
+        return Misfit(
+            operator=f"operator {op}",
+            needed_bytes=needed,
+            capacity_bytes=int(self.instance.fast_memory_capacity),
+            operands=tuple((f"tensor {t}", self.instance.size(t)) for t in tensors),
+            smallest_capacity_bytes=needed,
+        )
+
+    def anneal(self, start: Candidate, seconds: float, cancelled: Callable[[], bool]) -> Candidate:
+        """Best candidate found within ``seconds`` from ``start``."""
+        began = time.perf_counter()
+        current = best = start
+        scale = start.latency * 2e-3
+        while (spent := time.perf_counter() - began) < seconds and not cancelled():
+            temperature = scale * (1 - spent / seconds) ** 3 + 1e-12
+            changed = self._neighbour(current)
+            if changed is None:
+                continue
+            rise = changed.latency - current.latency
+            if rise <= 0 or self.rng.random() < math.exp(-rise / temperature):
+                current = changed
+            if current.latency < best.latency * (1 - 1e-12):
+                best = current
+        return best
+
+    def _neighbour(self, candidate: Candidate) -> Candidate | None:
+        move = self.rng.random()
+        if move < 0.5:
+            groups, first = self._relocated(candidate.groups)
+        elif move < 0.8:
+            groups, first = self._fused(candidate.groups)
+        else:
+            groups, first = self._split(candidate.groups)
+        if first < 0:
+            return None
+        return self.retention.solve(groups, self._valid_prefix(candidate, groups, first))
+
+    def _valid_prefix(
+        self, candidate: Candidate, groups: tuple[Operators, ...], first: int
+    ) -> tuple[tuple[State, ...], ...]:
+        """Boundaries unaffected by a change at ``first``.
+
+        A boundary's states depend on which tensors are still read later, which a change further
+        on can alter only through fusion or splitting; those start over one tensor earlier.
+        """
+        affected = set(candidate.groups[first:]) ^ set(groups[first:])
+        touched = {t for ops in affected for op in ops for t in self.instance.inputs[op]}
+        for position in range(first):
+            shape = self.retention.shape(groups[position])
+            assert shape is not None
+            if touched & {*shape.group.sources, *shape.group.sinks}:
+                return candidate.boundaries[: position + 1]
+        return candidate.boundaries[: first + 1]
+
+    def _relocated(self, groups: tuple[Operators, ...]) -> tuple[tuple[Operators, ...], int]:
+        """Move a group next to a group that shares a tensor with it, or anywhere near."""
+        source = self.rng.randrange(len(groups))
+        moved = groups[source]
+        rest = groups[:source] + groups[source + 1 :]
+        if self.rng.random() < 0.7:
+            shape = self.retention.shape(moved)
+            assert shape is not None
+            near = [
+                i
+                for i, other in enumerate(rest)
+                if (other_shape := self.retention.shape(other)) is not None
+                and (
+                    set(shape.group.sources)
+                    & {*other_shape.group.sinks, *other_shape.group.sources}
+                    or set(shape.group.sinks) & set(other_shape.group.sources)
+                )
+            ]
+            if not near:
+                return groups, -1
+            target = self.rng.choice(near) + self.rng.randrange(2)
+        else:
+            target = self.rng.randrange(len(groups))
+        if target == source:
+            return groups, -1
+        return (*rest[:target], moved, *rest[target:]), min(source, target)
+
+    def _fused(self, groups: tuple[Operators, ...]) -> tuple[tuple[Operators, ...], int]:
+        """Pull a producer group into one of its readers; drop it when nobody else needs it."""
+        reader = self.rng.randrange(len(groups))
+        shape = self.retention.shape(groups[reader])
+        assert shape is not None
+        makers = [
+            i
+            for i in range(len(groups))
+            if i != reader
+            and (other := self.retention.shape(groups[i])) is not None
+            and set(other.group.sinks) & set(shape.group.sources)
+        ]
+        if not makers:
+            return groups, -1
+        maker = self.rng.choice(makers)
+        merged = tuple(sorted({*groups[maker], *groups[reader]}, key=self.rank.__getitem__))
+        merged_shape = self.retention.shape(merged)
+        if merged_shape is None or not self._valid_sinks(merged_shape, shape):
+            return groups, -1
+        maker_shape = self.retention.shape(groups[maker])
+        assert maker_shape is not None
+        needed = any(
+            set(maker_shape.group.sinks) & set(other.group.sources)
+            for i, ops in enumerate(groups)
+            if i not in (maker, reader) and (other := self.retention.shape(ops)) is not None
+        )
+        changed = list(groups)
+        changed[reader] = merged
+        if not needed:
+            del changed[maker]
+        return tuple(changed), min(maker, reader)
+
+    def _valid_sinks(self, merged: GroupShape, reader: GroupShape) -> bool:
+        return merged.group.sinks == reader.group.sinks
+
+    def _split(self, groups: tuple[Operators, ...]) -> tuple[tuple[Operators, ...], int]:
+        """Give a member of a group, with all it needs inside, a group of its own."""
+        large = [i for i, ops in enumerate(groups) if len(ops) > 1]
+        if not large:
+            return groups, -1
+        position = self.rng.choice(large)
+        operators = groups[position]
+        member = self.rng.choice(operators[:-1])
+        inside = {member}
+        for op in reversed(operators[: operators.index(member)]):
+            if any(
+                set(self.instance.outputs[op]) & set(self.instance.inputs[user]) for user in inside
+            ):
+                inside.add(op)
+        head = tuple(op for op in operators if op in inside)
+        made = {t for op in head for t in self.instance.outputs[op]}
+        tail = self._without(operators, made)
+        changed = (*groups[:position], head, tail, *groups[position + 1 :])
+        return changed, position
+
+    def _without(self, operators: Operators, made: set[int]) -> Operators:
+        """Members still needed when ``made`` comes from outside."""
+        whole = self.retention.shape(operators)
+        assert whole is not None
+        wanted = set(whole.group.sinks) - made
+        kept: set[int] = set()
+        for op in reversed(operators):
+            if set(self.instance.outputs[op]) & wanted:
+                kept.add(op)
+                wanted |= set(self.instance.inputs[op]) - made
+        return tuple(op for op in operators if op in kept)
+
+    def steps(self, candidate: Candidate) -> tuple[FusionStep, ...]:
+        """Decode the best chain of states."""
+        chain: list[State] = []
+        state: State | None = candidate.boundaries[-1][0]
+        while state is not None and state.tile is not None:
+            chain.append(state)
+            state = state.previous
+        steps = []
+        for operators, reached in zip(candidate.groups, reversed(chain), strict=True):
+            assert reached.tile is not None
+            steps.append(
+                FusionStep(
+                    operators,
+                    reached.tile.granularity,
+                    tuple(sorted(reached.retained)),
+                    reached.tile.traversal(),
+                    reached.tile.latency,
+                )
+            )
+        return tuple(steps)
