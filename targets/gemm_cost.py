@@ -97,19 +97,16 @@ def gemm_cost(gemm: Gemm, array: Array, rate: Fraction = Fraction(1)) -> GemmCos
 
 def _packed(gemm: Gemm, array: Array, rate: Fraction, packing: int) -> GemmCost:
     whole, rest = divmod(gemm.groups, packing)
-    folds = streamed = left = right = 0
-    per_fold = 0
+    cycles = left = right = 0
     for products, size in ((whole, packing), (1, rest)):
         if not products or not size:
             continue
         k, n = gemm.k * size, gemm.n * size
         count, stream, left_times, right_times = _folds(gemm.m, k, n, array)
-        per_fold = _fold_overhead(array)
-        folds += products * count
-        streamed += products * count * _divided(stream, rate)
+        per_fold = _divided(stream, rate) + _fold_overhead(array)
+        cycles += -(-products * count // array.count) * per_fold
         left += products * gemm.m * k * left_times
         right += products * gemm.k * gemm.n * size * right_times
-    cycles = -(-(folds * per_fold + streamed) // array.count)
     return GemmCost(cycles * gemm.repeats, left * gemm.repeats, right * gemm.repeats, gemm.macs)
 
 

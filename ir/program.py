@@ -1,0 +1,141 @@
+"""Programs: what a plan becomes for a machine, one command queue per engine.
+
+Commands are listed in an order in which they could run one at a time. The queue of an engine is
+the list restricted to the commands that name the engine, so it never deadlocks: a command waits
+only for earlier ones.
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+
+from stowplan.errors import InternalError
+
+
+class Engine(IntEnum):
+    """Units that run commands, each its queue in order."""
+
+    DMA_IN = 0
+    DMA_OUT = 1
+    ARRAY = 2
+    VECTOR = 3
+
+    @property
+    def label(self) -> str:
+        """Name for people: ``dma-in``."""
+        return self.name.lower().replace("_", "-")
+
+
+class CommandKind(StrEnum):
+    """What a command does."""
+
+    LOAD = "load"
+    WEIGHT = "weight"
+    STORE = "store"
+    COMPUTE = "compute"
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a command does on chip, for counters and energy; additive.
+
+    Attributes:
+        macs: multiply-accumulates.
+        mac_slots: array slots (units times cycles) those take at full rate.
+        array_cycles: cycles the array works.
+        vector_cycles: cycles the vector unit works.
+        vector_elements: element operations on the vector unit.
+        onchip_bytes: bytes read and written on chip.
+    """
+
+    macs: int = 0
+    mac_slots: int = 0
+    array_cycles: int = 0
+    vector_cycles: int = 0
+    vector_elements: int = 0
+    onchip_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One entry of a queue.
+
+    Attributes:
+        kind: what it does.
+        engines: engines it holds from start to end, ascending; more than one when the vector unit
+            finishes what the array computes.
+        label: the operator's or the storage's name.
+        step: plan step it belongs to; for a transfer the step it is issued at.
+        waits: indices of earlier commands that must have finished, ascending.
+        delay_cycles: cycles before it moves or computes anything (set-up, latency).
+        dram_bytes: bytes it occupies the DRAM interface with, whole bursts.
+        bank_accesses: accesses to scratchpad banks its computation consists of.
+        bank_rate: most of them it makes in one cycle.
+        read_bytes: bytes it really takes from DRAM.
+        written_bytes: bytes it really puts there.
+        work: counters.
+    """
+
+    kind: CommandKind
+    engines: tuple[Engine, ...]
+    label: str
+    step: int
+    waits: tuple[int, ...] = ()
+    delay_cycles: int = 0
+    dram_bytes: int = 0
+    bank_accesses: int = 0
+    bank_rate: int = 1
+    read_bytes: int = 0
+    written_bytes: int = 0
+    work: Work = Work()
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """Commands in list order; see the module docstring.
+
+    Attributes:
+        commands: every command.
+        steps: operator name per plan step.
+    """
+
+    commands: tuple[Command, ...]
+    steps: tuple[str, ...] = ()
+
+    def queue(self, engine: Engine) -> tuple[int, ...]:
+        """Indices of the commands of one engine, in order."""
+        return tuple(i for i, c in enumerate(self.commands) if engine in c.engines)
+
+    def verify(self) -> None:
+        """Raise InternalError unless every command can run; the simulator calls it."""
+        for i, command in enumerate(self.commands):
+            if fault := _fault(i, command):
+                raise InternalError(
+                    f"program command {i} ({command.kind} {command.label}): {fault}"
+                )
+
+
+_ENGINES = {
+    CommandKind.LOAD: ((Engine.DMA_IN,),),
+    CommandKind.WEIGHT: ((Engine.DMA_IN,),),
+    CommandKind.STORE: ((Engine.DMA_OUT,),),
+    CommandKind.COMPUTE: (
+        (Engine.ARRAY,),
+        (Engine.VECTOR,),
+        (Engine.ARRAY, Engine.VECTOR),
+    ),
+}
+
+
+def _fault(index: int, command: Command) -> str | None:
+    compute = command.kind is CommandKind.COMPUTE
+    if command.engines not in _ENGINES[command.kind]:
+        return f"cannot run on {', '.join(engine.label for engine in command.engines)}"
+    if any(not 0 <= wait < index for wait in command.waits):
+        return "waits for a command that is not before it"
+    if min(command.delay_cycles, command.dram_bytes, command.bank_accesses) < 0:
+        return "has negative work"
+    if compute and (command.bank_accesses < 1 or command.bank_rate < 1):
+        return "computes nothing"
+    if not compute and (command.dram_bytes < 1 or command.bank_accesses):
+        return "transfers nothing, or computes"
+    return None
