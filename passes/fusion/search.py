@@ -10,7 +10,7 @@ import math
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stowplan.errors import InfeasiblePlanError, Misfit
 from stowplan.passes.fusion.evaluate import evaluate
@@ -90,6 +90,9 @@ def plan_fusion(
             break
     steps = search.steps(best)
     latencies = evaluate(instance, steps)
+    steps = tuple(
+        replace(step, latency=latency) for step, latency in zip(steps, latencies, strict=True)
+    )
     return FusionSchedule(steps, math.fsum(latencies), bound, time.perf_counter() - began)
 
 
