@@ -33,7 +33,7 @@ def build_graph(resolved: ResolvedModel) -> tuple[Graph, tuple[str, ...]]:
     if unresolved:
         raise ModelError(_unresolved_message(resolved, operators, unresolved))
     tensors = tuple(_tensor(resolved, name) for name in names)
-    return Graph(resolved.model.name, tensors, tuple(operators)), _warnings(operators)
+    return Graph(resolved.model.name, tensors, tuple(operators)), _warnings(resolved, operators)
 
 
 def _operators(resolved: ResolvedModel) -> list[Operator]:
@@ -100,12 +100,17 @@ def _role(resolved: ResolvedModel, name: str) -> Role:
     return Role.OUTPUT if name in resolved.model.outputs else Role.ACTIVATION
 
 
-def _warnings(operators: Iterable[Operator]) -> tuple[str, ...]:
+def _warnings(resolved: ResolvedModel, operators: Iterable[Operator]) -> tuple[str, ...]:
     unknown: dict[tuple[str, str], list[str]] = {}
     for op in operators:
         if (op.domain, op.kind) not in KINDS:
             unknown.setdefault((op.domain, op.kind), []).append(op.name)
-    return tuple(
+    repaired = resolved.repaired
+    repairs = (
+        f"axis of {len(repaired)} quantisation nodes (the first {repaired[0]!r}) lies outside their "
+        "one-dimensional input and is taken as 0",
+    )
+    return (repairs if repaired else ()) + tuple(
         f"operator kind {domain or 'ai.onnx'}:{kind} is unknown ({len(names)} operators, the "
         f"first {names[0]!r}): imported as it is, with a generic cost"
         for (domain, kind), names in sorted(unknown.items())

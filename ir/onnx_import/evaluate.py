@@ -35,6 +35,8 @@ def evaluate(
     The reference implementations raise whatever they like on kinds and types they do not cover,
     and not evaluating is always safe: the node then stays an operator.
     """
+    if node.op_type == "GatherElements" and not node.domain:
+        return [_gather_elements(node, *(inputs[name] for name in node.input))]
     model = ModelProto(ir_version=10)
     model.opset_import.extend(helper.make_opsetid(d, v) for d, v in opsets.items())
     model.graph.node.append(node)
@@ -49,3 +51,13 @@ def evaluate(
         return None
     arrays = [np.asarray(result) for result in results]
     return arrays
+
+
+def _gather_elements(node: NodeProto, data: Array, indices: Array) -> Array:
+    """GatherElements; the reference implementation fails on most two-dimensional indices."""
+    axis = next((int(each.i) for each in node.attribute if each.name == "axis"), 0)
+    window = tuple(
+        slice(None) if dim == axis % data.ndim else slice(0, extent)
+        for dim, extent in enumerate(indices.shape)
+    )
+    return np.asarray(np.take_along_axis(data[window], indices.astype(np.int64), axis))

@@ -13,7 +13,7 @@ from onnx import NodeProto, defs, helper, numpy_helper, shape_inference
 from onnx_shape_inference import ShapeInferenceContext, registry
 
 from stowplan.ir.onnx_import import value_types
-from stowplan.ir.onnx_import.analogues import analogue
+from stowplan.ir.onnx_import.analogues import Analogue, analogue
 from stowplan.ir.onnx_import.tensors import Array
 from stowplan.ir.onnx_import.value_types import Dim, ValueType
 
@@ -41,20 +41,32 @@ class TypeInference:
         Raises:
             InvalidNodeError: all input types are known and none fits the operator's definition.
         """
-        found = self._by_library(node, types, values)
-        if all(value.static for value in found):
-            return found
         standard = analogue(node)
         if standard is not None:
-            node = standard.node
-            found = _merged(found, self._by_library(node, types, values))
-            element = types[standard.element_of].element if standard.element_of else 0
-            element = standard.element or element
-            if element:
-                found = tuple(ValueType(element, value.shape) for value in found)
-        if all(value.static for value in found):
-            return found
-        return _merged(found, self._by_onnx(node, types, values))
+            found = self._by_analogue(standard, types, values)
+            if _static(found):
+                return found
+        if _prefers_onnx(node):
+            found = self._by_onnx(node, types, values)
+            return (
+                found if _static(found) else _merged(found, self._by_library(node, types, values))
+            )
+        found = self._by_library(node, types, values)
+        return found if _static(found) else _merged(found, self._by_onnx(node, types, values))
+
+    def _by_analogue(
+        self, standard: Analogue, types: Mapping[str, ValueType], values: Mapping[str, Array]
+    ) -> tuple[ValueType, ...]:
+        image = standard.node.input[0]
+        if standard.channels_last:
+            types = {**types, image: _permuted(types[image], (0, -1, *range(1, 9)))}
+        element = standard.element
+        if standard.element_of:
+            element = types.get(standard.element_of, ValueType()).element
+        found = self._by_library(standard.node, types, values)
+        if standard.channels_last:
+            found = tuple(_permuted(value, (0, *range(2, 9), 1)) for value in found)
+        return tuple(ValueType(element, value.shape) for value in found)
 
     def _by_library(
         self, node: NodeProto, types: Mapping[str, ValueType], values: Mapping[str, Array]
@@ -124,6 +136,18 @@ class TypeInference:
         )
 
 
+def _prefers_onnx(node: NodeProto) -> bool:
+    """Whether onnx-shape-inference 0.4 gets the kind wrong and onnx does not."""
+    if node.domain:
+        return False
+    keeps_ratio = any(each.name == "keep_aspect_ratio_policy" for each in node.attribute)
+    return node.op_type == "MelWeightMatrix" or (node.op_type == "Resize" and keeps_ratio)
+
+
+def _static(found: Sequence[ValueType]) -> bool:
+    return all(value.static for value in found)
+
+
 def _merged(first: Sequence[ValueType], second: Sequence[ValueType]) -> tuple[ValueType, ...]:
     return tuple(a.merged(b) for a, b in zip(first, second, strict=True))
 
@@ -140,3 +164,12 @@ def _dim_from_ir(dim: object) -> Dim:
         return int(dim)
     text = str(getattr(dim, "value", None) or "")
     return None if not text or text.startswith("_") or _ANONYMOUS in text else text
+
+
+def _permuted(value: ValueType, axes: Sequence[int]) -> ValueType:
+    """The type with its dimensions in another order; axes beyond its rank are left out."""
+    if value.shape is None:
+        return value
+    rank = len(value.shape)
+    wanted = dict.fromkeys(axis % rank for axis in axes if axis < rank)
+    return ValueType(value.element, tuple(value.shape[axis] for axis in wanted))

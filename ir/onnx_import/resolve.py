@@ -27,6 +27,7 @@ from stowplan.ir.onnx_import.evaluate import (
 )
 from stowplan.ir.onnx_import.inference import InvalidNodeError, TypeInference
 from stowplan.ir.onnx_import.reader import FlatModel, fresh
+from stowplan.ir.onnx_import.repairs import repair_axis
 from stowplan.ir.onnx_import.tensors import Array
 from stowplan.ir.onnx_import.value_types import ValueType
 from stowplan.ir.operator_kinds import KINDS
@@ -44,6 +45,7 @@ class ResolvedModel:
         tensors: initializers and Constant tensors.
         constants: names of tensors that are weights to their consumers.
         inexact: constants whose last bit depends on who computes them.
+        repaired: names of nodes whose axis attribute was put right.
     """
 
     model: FlatModel
@@ -53,6 +55,7 @@ class ResolvedModel:
     tensors: Mapping[str, TensorProto]
     constants: frozenset[str]
     inexact: frozenset[str]
+    repaired: tuple[str, ...]
 
 
 def resolve(model: FlatModel) -> ResolvedModel:
@@ -68,7 +71,7 @@ def resolve(model: FlatModel) -> ResolvedModel:
         state.follow_copies(node)
         if node.op_type == "If" and not node.domain:
             queue.extendleft(reversed(state.branch(node)))
-        elif node.op_type == "Constant" and not node.domain:
+        elif state.is_stored(node):
             state.add_tensor(tensors.of_constant(node))
         elif state.is_copy(node):
             state.copies[node.output[0]] = node.input[0]
@@ -82,6 +85,7 @@ def resolve(model: FlatModel) -> ResolvedModel:
         tensors=state.tensors,
         constants=frozenset(state.constants),
         inexact=frozenset(state.inexact),
+        repaired=tuple(state.repaired),
     )
 
 
@@ -97,6 +101,7 @@ class _State:
     constants: set[str] = field(default_factory=set)
     inexact: set[str] = field(default_factory=set)
     copies: dict[str, str] = field(default_factory=dict)
+    repaired: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.inference = TypeInference(self.model.opsets)
@@ -119,6 +124,10 @@ class _State:
         for position, name in enumerate(node.input):
             if name in self.copies:
                 node.input[position] = self.copies[name]
+
+    def is_stored(self, node: NodeProto) -> bool:
+        constant = node.op_type == "Constant" and not node.domain
+        return constant and node.output[0] not in self.model.outputs
 
     def is_copy(self, node: NodeProto) -> bool:
         return (
@@ -145,6 +154,8 @@ class _State:
 
     def visit(self, node: NodeProto) -> None:
         _check_importable(node)
+        if repair_axis(node, self.types):
+            self.repaired.append(node.name)
         try:
             found = self.inference.infer(node, self.types, self.values)
         except InvalidNodeError as error:

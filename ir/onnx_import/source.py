@@ -96,7 +96,9 @@ class ModelSource:
 
         The nodes are those of the file (local functions inlined, constant branches taken), so
         running it also checks the importer's constant folding; only constants whose last bit
-        depends on the implementation are embedded as numbers.
+        depends on the implementation are embedded as numbers. Stored weights that operators read
+        as data are inputs with a default: a runtime then treats them as it treats the weights fed
+        to a kernel, rather than repack them for another algorithm.
 
         Raises:
             ModelError: the weights do not fit one protocol buffer.
@@ -110,7 +112,17 @@ class ModelSource:
             nodes.append(node)
         nodes.reverse()
         model = self._resolved.model
-        return self._model(model.name, nodes, tuple(model.inputs), model.outputs)
+        weights = [name for name in self._data_operands(nodes) if name in self._resolved.tensors]
+        return self._model(model.name, nodes, tuple(model.inputs), model.outputs, tuple(weights))
+
+    def _data_operands(self, nodes: Iterable[NodeProto]) -> dict[str, None]:
+        """Names the nodes read as data, in order."""
+        found: dict[str, None] = {}
+        for node in nodes:
+            version = self._opsets.get(node.domain, 1)
+            roles = parameter_names(node, version, self._resolved.values)
+            found |= {n: None for n, r in zip(node.input, roles, strict=True) if n and r is None}
+        return found
 
     def _model(
         self,
@@ -118,6 +130,7 @@ class ModelSource:
         nodes: list[NodeProto],
         inputs: tuple[str, ...],
         outputs: tuple[str, ...],
+        defaulted: tuple[str, ...] = (),
     ) -> bytes:
         model = ModelProto(producer_name="stowplan")
         domains = {"", *(node.domain for node in nodes)}
@@ -133,7 +146,10 @@ class ModelSource:
         embedded = list(dict.fromkeys((*wanted, *(each for each in outputs if each not in given))))
         self._check_limit(name, embedded)
         model.graph.initializer.extend(self._initializer(each) for each in embedded)
-        for field, names in ((model.graph.input, inputs), (model.graph.output, outputs)):
+        for field, names in (
+            (model.graph.input, inputs + defaulted),
+            (model.graph.output, outputs),
+        ):
             field.extend(
                 helper.make_value_info(each, value_types.to_proto(self._resolved.types[each]))
                 for each in dict.fromkeys(names)
