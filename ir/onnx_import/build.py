@@ -105,16 +105,18 @@ def _warnings(resolved: ResolvedModel, operators: Iterable[Operator]) -> tuple[s
     for op in operators:
         if (op.domain, op.kind) not in KINDS:
             unknown.setdefault((op.domain, op.kind), []).append(op.name)
-    repaired = resolved.repaired
-    repairs = (
-        f"axis of {len(repaired)} quantisation nodes (the first {repaired[0]!r}) lies outside their "
-        "one-dimensional input and is taken as 0",
-    )
-    return (repairs if repaired else ()) + tuple(
+    found: list[str] = []
+    if resolved.repaired:
+        found.append(
+            f"axis of {len(resolved.repaired)} quantisation nodes (the first "
+            f"{resolved.repaired[0]!r}) lies outside their one-dimensional input: taken as 0"
+        )
+    found += [
         f"operator kind {domain or 'ai.onnx'}:{kind} is unknown ({len(names)} operators, the "
         f"first {names[0]!r}): imported as it is, with a generic cost"
         for (domain, kind), names in sorted(unknown.items())
-    )
+    ]
+    return tuple(found)
 
 
 def _unresolved_message(
