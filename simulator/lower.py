@@ -1,0 +1,262 @@
+"""From a plan to a program: one command per transfer, weight chunk and piece of an operator.
+
+*Pieces.* An operator whose weights stream is cut into as many equal pieces as its weights have
+chunks (half of the weight buffer each); piece ``j`` waits for chunk ``j``. Every other operator is
+one piece.
+
+*Weight buffer.* Chunks pass through it first in, first out. A chunk waits for the piece that
+frees enough room for it, so that streams run ahead of computation, across operators, as far as the
+buffer allows.
+
+*Dependences.* In the order of the plan, every access to a byte range of the scratchpad, and of a
+storage's copy in DRAM, waits for earlier accesses it conflicts with. Besides, a transfer waits for
+all operators before its ``issue`` boundary. A deadline adds nothing to that: whoever needs the
+loaded bytes or the freed space waits for the transfer because it touches the same bytes.
+
+*List order.* After each piece come the STOREs, LOADs and chunks that it was the last to hold up,
+the transfer whose data is needed first in front. Everything waits only for commands before it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from stowplan.errors import InternalError
+from stowplan.ir.graph import Graph
+from stowplan.ir.plan import Plan, Transfer, TransferKind
+from stowplan.ir.program import Command, CommandKind, Engine, Program, Work
+from stowplan.ir.storage import storage_model
+from stowplan.simulator.hazards import Hazards
+from stowplan.simulator.placement import Placement
+from stowplan.simulator.steps import Step, steps_of
+from stowplan.targets.cost import OperatorCost
+from stowplan.targets.target import Target
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    """A transfer or a chunk before it has a place in the list.
+
+    Attributes:
+        after: piece that holds it up last, -1 when none does.
+        needed_by: first piece that needs it.
+        transfer: the transfer, or None for a chunk.
+        step: its plan step.
+        size_bytes: bytes of a chunk.
+        chunk: number of the chunk in the whole program.
+    """
+
+    after: int
+    needed_by: int
+    transfer: Transfer | None
+    step: int
+    size_bytes: int = 0
+    chunk: int = -1
+
+
+def lower(graph: Graph, plan: Plan, target: Target) -> Program:
+    """Lower a valid plan of ``graph`` to a program for ``target``.
+
+    Raises:
+        UsageError: the plan assigns an operator to an engine that cannot run it.
+    """
+    steps = steps_of(graph, plan, target)
+    sizes = {storage.name: storage.size_bytes for storage in storage_model(graph).storages}
+    pending = _transfers(plan, steps, sizes) + _chunks(steps, target)
+    emitter = _Emitter(target, plan, sizes)
+    held: dict[int, list[_Pending]] = {}
+    for item in pending:
+        held.setdefault(item.after, []).append(item)
+    emitter.emit_pending(held.get(-1, []))
+    for step, lowered in enumerate(steps):
+        for piece in range(lowered.pieces):
+            emitter.emit_piece(step, lowered, piece)
+            emitter.emit_pending(held.get(lowered.first_piece + piece, []))
+    return Program(tuple(emitter.commands), plan.order)
+
+
+def _transfers(plan: Plan, steps: Sequence[Step], sizes: dict[str, int]) -> list[_Pending]:
+    begins = [step.first_piece for step in steps]
+    begins.append(steps[-1].first_piece + steps[-1].pieces if steps else 0)
+    return [
+        _Pending(begins[t.issue] - 1, begins[t.deadline], t, t.issue)
+        for t in plan.transfers
+        if sizes[t.storage]
+    ]
+
+
+def _chunks(steps: Sequence[Step], target: Target) -> list[_Pending]:
+    """Chunks of all weight streams, each held up by the piece that makes room for it."""
+    found: list[_Pending] = []
+    room = target.weight_buffer.size_bytes
+    oldest = 0
+    for step, lowered in enumerate(steps):
+        for piece, size in enumerate(lowered.chunks, lowered.first_piece):
+            room -= size
+            while room < 0:
+                room += found[oldest].size_bytes
+                oldest += 1
+            after = found[oldest - 1].needed_by if oldest else -1
+            found.append(_Pending(after, piece, None, step, size, len(found)))
+    return found
+
+
+class _Emitter:
+    """Builds the command list; mutable."""
+
+    def __init__(self, target: Target, plan: Plan, sizes: dict[str, int]) -> None:
+        self.commands: list[Command] = []
+        self._target = target
+        self._placement = Placement(plan)
+        self._steps = plan.order
+        self._sizes = sizes
+        self._scratchpad = Hazards()
+        self._dram: dict[str, Hazards] = {}
+        self._piece: list[int] = []
+        self._chunk: dict[int, int] = {}
+        self._last: dict[Engine, int] = {}
+
+    def emit_piece(self, step: int, lowered: Step, piece: int) -> None:
+        """Append piece ``piece`` of the operator at ``step``."""
+        number = len(self.commands)
+        waits = self._conflicts(lowered) if piece == 0 else set()
+        if lowered.chunks:
+            waits.add(self._chunk[lowered.first_piece + piece])
+        engines = _engines(lowered.cost)
+        command = _compute(self._target, lowered, piece, step, engines)
+        self._append(command, waits)
+        self._piece.append(number)
+        if piece == lowered.pieces - 1:
+            self._scratchpad.record(number, lowered.reads, lowered.writes)
+            for storage, ranges in lowered.dram_reads:
+                self._copy(storage).record(number, ranges, ())
+            for storage, ranges in lowered.dram_writes:
+                self._copy(storage).record(number, (), ranges)
+
+    def emit_pending(self, items: Sequence[_Pending]) -> None:
+        """Append transfers and chunks that nothing later holds up."""
+        stores = [i for i in items if i.transfer and i.transfer.kind is TransferKind.STORE]
+        others = [i for i in items if not i.transfer or i.transfer.kind is TransferKind.LOAD]
+        for item in sorted(stores, key=lambda item: item.needed_by):
+            self._emit_transfer(item, item.transfer)
+        for item in sorted(others, key=lambda item: (item.needed_by, item.chunk)):
+            if item.transfer:
+                self._emit_transfer(item, item.transfer)
+            else:
+                self._emit_chunk(item)
+
+    def _emit_transfer(self, item: _Pending, transfer: Transfer | None) -> None:
+        if transfer is None:
+            raise InternalError("a weight chunk is no transfer")
+        size = self._sizes[transfer.storage]
+        load = transfer.kind is TransferKind.LOAD
+        base = self._placement.transfer_address(transfer)
+        range_ = ((base, base + size),)
+        whole = ((0, size),)
+        onchip = ((), range_) if load else (range_, ())
+        copy = (whole, ()) if load else ((), whole)
+        waits = self._scratchpad.before(*onchip) | self._copy(transfer.storage).before(*copy)
+        waits.update(self._last[e] for e in (Engine.ARRAY, Engine.VECTOR) if e in self._last)
+        number = len(self.commands)
+        dma, dram = self._target.dma, self._target.dram
+        command = Command(
+            kind=CommandKind.LOAD if load else CommandKind.STORE,
+            engines=(Engine.DMA_IN if load else Engine.DMA_OUT,),
+            label=transfer.storage,
+            step=item.step,
+            delay_cycles=dma.setup_cycles + (dram.latency_cycles if load else 0),
+            dram_bytes=_bursts(size, dma.burst_bytes),
+            read_bytes=size if load else 0,
+            written_bytes=0 if load else size,
+        )
+        self._append(command, waits)
+        self._scratchpad.record(number, *onchip)
+        self._copy(transfer.storage).record(number, *copy)
+
+    def _emit_chunk(self, item: _Pending) -> None:
+        dma, dram = self._target.dma, self._target.dram
+        command = Command(
+            kind=CommandKind.WEIGHT,
+            engines=(Engine.DMA_IN,),
+            label=self._steps[item.step],
+            step=item.step,
+            delay_cycles=dma.setup_cycles + dram.latency_cycles,
+            dram_bytes=_bursts(item.size_bytes, dma.burst_bytes),
+            read_bytes=item.size_bytes,
+        )
+        self._chunk[item.needed_by] = len(self.commands)
+        self._append(command, {self._piece[item.after]} if item.after >= 0 else set())
+
+    def _conflicts(self, lowered: Step) -> set[int]:
+        waits = self._scratchpad.before(lowered.reads, lowered.writes)
+        for storage, ranges in lowered.dram_reads:
+            waits |= self._copy(storage).before(ranges, ())
+        for storage, ranges in lowered.dram_writes:
+            waits |= self._copy(storage).before((), ranges)
+        return waits
+
+    def _copy(self, storage: str) -> Hazards:
+        return self._dram.setdefault(storage, Hazards())
+
+    def _append(self, command: Command, waits: set[int]) -> None:
+        number = len(self.commands)
+        needed = self._essential(waits, command.engines)
+        self.commands.append(replace(command, waits=needed))
+        for engine in command.engines:
+            self._last[engine] = number
+
+    def _essential(self, waits: set[int], engines: tuple[Engine, ...]) -> tuple[int, ...]:
+        """The waits that queue order does not already imply: the latest per engine."""
+        seen = set(engines)
+        kept = []
+        for wait in sorted(waits, reverse=True):
+            queues = set(self.commands[wait].engines)
+            if not queues & seen:
+                kept.append(wait)
+            seen |= queues
+        return tuple(reversed(kept))
+
+
+def _engines(cost: OperatorCost) -> tuple[Engine, ...]:
+    if cost.engine == "vector":
+        return (Engine.VECTOR,)
+    return (Engine.ARRAY, Engine.VECTOR) if cost.holds_vector else (Engine.ARRAY,)
+
+
+def _compute(
+    target: Target, lowered: Step, piece: int, step: int, engines: tuple[Engine, ...]
+) -> Command:
+    """The ``piece``-th of equal parts of an operator."""
+    cost, pieces = lowered.cost, lowered.pieces
+
+    def part(total: int) -> int:
+        return total * (piece + 1) // pieces - total * piece // pieces
+
+    cycles = max(1, part(cost.compute_cycles))
+    onchip = part(lowered.resident_bytes)
+    pad = target.scratchpad
+    rate = min(pad.banks, max(1, -(-onchip // (cycles * pad.bank_width_bytes))))
+    read, written = part(lowered.dram_read_bytes), part(lowered.dram_written_bytes)
+    return Command(
+        kind=CommandKind.COMPUTE,
+        engines=engines,
+        label=lowered.operator.name,
+        step=step,
+        delay_cycles=target.dram.latency_cycles if read else 0,
+        dram_bytes=_bursts(read + written, target.dma.burst_bytes),
+        bank_accesses=max(cycles * rate, -(-onchip // pad.bank_width_bytes)),
+        bank_rate=rate,
+        read_bytes=read,
+        written_bytes=written,
+        work=Work(
+            macs=part(cost.macs),
+            mac_slots=part(cost.mac_slots),
+            array_cycles=part(cost.array_cycles),
+            vector_cycles=part(cost.vector_cycles),
+            vector_elements=part(cost.vector_elements),
+            onchip_bytes=part(sum(size for _, size in (*cost.reads, *cost.writes))),
+        ),
+    )
+
+
+def _bursts(size: int, burst: int) -> int:
+    return -(-size // burst) * burst
