@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from stowplan.targets.target import Target
 
 if TYPE_CHECKING:
     from stowplan.ir.onnx_import import ImportedModel
+    from stowplan.ir.program import Program
     from stowplan.report.build import Subject
     from stowplan.report.data import Report, Summary
     from stowplan.simulator.engine import SimResult
@@ -240,15 +242,20 @@ class Compiled:
         """The machine."""
         return self.problem.target
 
+    @cached_property
+    def program(self) -> "Program":
+        """The plan as command queues of the machine's engines."""
+        from stowplan.simulator.lower import lower
+
+        return lower(self.graph, self.plan, self.target)
+
     def simulate(self) -> "SimResult":
         """Run the plan on the simulated machine."""
         if self._simulation is None:
             from stowplan.simulator.engine import simulate
-            from stowplan.simulator.lower import lower
 
             began = perf_counter()
-            program = lower(self.graph, self.plan, self.target)
-            self._simulation = simulate(program, self.target)
+            self._simulation = simulate(self.program, self.target)
             self.wall_s += perf_counter() - began
         return self._simulation
 
@@ -276,10 +283,10 @@ class Compiled:
 
     def report(self) -> "Report":
         """Everything there is to show; simulates first if that has not been done."""
-        from stowplan.report.activity import activity
+        from stowplan.report.activity import activity_of
         from stowplan.report.build import build_report, execution
 
-        measured = activity(self.graph, self.plan, self.target, self.simulate())
+        measured = activity_of(self.program, self.simulate())
         proof = execution(self._proof) if self._proof is not None else None
         return build_report(self.problem.subject(self.wall_s), self.plan, measured, proof)
 

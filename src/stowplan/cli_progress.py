@@ -1,6 +1,7 @@
 """The live line on stderr while a planner works."""
 
 import sys
+import threading
 import time
 from types import TracebackType
 from typing import Self
@@ -17,7 +18,7 @@ REFRESHES_PER_SECOND = 8
 
 
 class LiveLine:
-    """Shows incumbent, bound and elapsed time once a stage has lasted two seconds.
+    """Shows incumbent, bound and elapsed time once the work has lasted two seconds.
 
     Nothing is shown unless stderr is a terminal. Mutable: :meth:`update` may be called from any
     thread; rich draws from its own.
@@ -25,7 +26,6 @@ class LiveLine:
 
     def __init__(self, console: Console | None = None, quiet_s: float = QUIET_S) -> None:
         self._console = console or Console(file=sys.stderr)
-        self._quiet_s = quiet_s
         self._began = time.monotonic()
         self._stage = "working"
         self._progress: Progress | None = None
@@ -35,11 +35,13 @@ class LiveLine:
             refresh_per_second=REFRESHES_PER_SECOND,
             transient=True,
         )
+        self._timer = threading.Timer(quiet_s, self._live.start)
+        self._timer.daemon = True
 
     def __enter__(self) -> Self:
         self._began = time.monotonic()
         if self._console.is_terminal:
-            self._live.start()
+            self._timer.start()
         return self
 
     def __exit__(
@@ -48,6 +50,9 @@ class LiveLine:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._timer.cancel()
+        if self._timer.is_alive():
+            self._timer.join()
         self._live.stop()
 
     def stage(self, name: str) -> None:
@@ -60,8 +65,6 @@ class LiveLine:
 
     def _line(self) -> Text:
         elapsed = time.monotonic() - self._began
-        if elapsed < self._quiet_s:
-            return Text("")
         return Text(f"{progress_text(self._stage, self._progress)}   {human_time(elapsed)}")
 
 

@@ -23,7 +23,7 @@ def subject_of(graph: Graph, target: Target, model: str = "models/some.onnx") ->
     return Subject(model, graph, target, "int8", ("a warning <b>",), 1.5)
 
 
-def activity_of(plan: Plan) -> Activity:
+def ten_cycles_each(plan: Plan) -> Activity:
     """Ten cycles per operator on one engine."""
     spans = tuple(
         Span("vector", name, 10 * step, 10 * step + 10, step)
@@ -32,15 +32,18 @@ def activity_of(plan: Plan) -> Activity:
     return Activity(
         cycles=10 * len(plan.order),
         utilisation=0.25,
+        bound_by="vector",
         busy=(("vector", 1.0), ("dma_in", 0.5)),
         energy_pj=12.0,
         spans=spans,
         operators={span.label: ("vector", span.start_cycle, span.end_cycle) for span in spans},
         macs={name: 100 for name in plan.order},
+        loads={},
+        causes=(("vector", (("busy", 10 * len(plan.order)),)),),
     )
 
 
 def sample_report(seed: int = 0) -> Report:
     """The report of one planned random graph."""
     graph, target, plan = planned(seed)
-    return build_report(subject_of(graph, target), plan, activity_of(plan), None)
+    return build_report(subject_of(graph, target), plan, ten_cycles_each(plan), None)

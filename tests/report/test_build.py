@@ -5,7 +5,7 @@ import pytest
 from stowplan.errors import Misfit
 from stowplan.ir.traffic import traffic
 from stowplan.report.build import build_report, misfit_summary
-from tests.report.samples import activity_of, planned, subject_of
+from tests.report.samples import planned, subject_of, ten_cycles_each
 
 SEEDS = range(25)
 
@@ -13,7 +13,7 @@ SEEDS = range(25)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_live_bytes_equal_a_byte_by_byte_count(seed: int) -> None:
     graph, target, plan = planned(seed)
-    report = build_report(subject_of(graph, target), plan, activity_of(plan), None)
+    report = build_report(subject_of(graph, target), plan, ten_cycles_each(plan), None)
     for row in report.operators:
         taken = {
             byte
@@ -28,7 +28,7 @@ def test_live_bytes_equal_a_byte_by_byte_count(seed: int) -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_off_chip_bytes_of_all_steps_add_up_to_the_traffic(seed: int) -> None:
     graph, target, plan = planned(seed)
-    report = build_report(subject_of(graph, target), plan, activity_of(plan), None)
+    report = build_report(subject_of(graph, target), plan, ten_cycles_each(plan), None)
     moved = traffic(graph, plan, target.memory_spec(plan.track_weights))
     assert sum(row.offchip_bytes for row in report.operators) == moved.offchip_bytes
     summary = report.summary
@@ -40,7 +40,7 @@ def test_off_chip_bytes_of_all_steps_add_up_to_the_traffic(seed: int) -> None:
 
 def test_a_block_is_loaded_exactly_when_a_transfer_brings_it() -> None:
     graph, target, plan = planned(3)
-    report = build_report(subject_of(graph, target), plan, activity_of(plan), None)
+    report = build_report(subject_of(graph, target), plan, ten_cycles_each(plan), None)
     loads = sorted((t.storage, t.deadline) for t in plan.transfers if t.kind == "load")
     assert sorted((b.storage, b.start) for b in report.blocks if b.loaded) == loads
 

@@ -46,7 +46,7 @@ def build_report(
 ) -> Report:
     """The report of a checked plan."""
     model = storage_model(subject.graph)
-    blocks = _blocks(subject.graph, plan, model)
+    blocks = _blocks(subject.graph, plan, model, activity)
     live = _live_bytes(blocks, len(plan.order))
     moved = _offchip_bytes(plan, model, subject.graph)
     return Report(
@@ -58,6 +58,7 @@ def build_report(
         ),
         blocks=blocks,
         spans=activity.spans,
+        causes=activity.causes,
     )
 
 
@@ -126,7 +127,7 @@ def _summary(
         plan_s=proof.wall_s,
         clock_hz=target.clock_hz,
         utilisation=activity.utilisation,
-        bound_by=activity.busy[0][0] if activity.busy else None,
+        bound_by=activity.bound_by,
         busy=activity.busy,
         energy_pj=activity.energy_pj,
         precision=subject.precision,
@@ -136,7 +137,9 @@ def _summary(
     )
 
 
-def _blocks(graph: Graph, plan: Plan, model: StorageModel) -> tuple[Block, ...]:
+def _blocks(
+    graph: Graph, plan: Plan, model: StorageModel, activity: Activity
+) -> tuple[Block, ...]:
     size = {storage.name: storage.size_bytes for storage in model.storages}
     category = _categories(graph)
     loaded = {
@@ -154,6 +157,7 @@ def _blocks(graph: Graph, plan: Plan, model: StorageModel) -> tuple[Block, ...]:
             start=stay.start,
             end=stay.end,
             loaded=(stay.storage, stay.start) in loaded,
+            load_cycles=activity.loads.get((stay.storage, stay.reserved_from)),
         )
         for stay in plan.residencies
     )

@@ -114,6 +114,7 @@ class Block:
         start: first step its content is valid.
         end: step before which it is gone.
         loaded: it came from DRAM rather than from an operator.
+        load_cycles: when its LOAD ran: first cycle, cycle after the last.
     """
 
     storage: str
@@ -124,6 +125,7 @@ class Block:
     start: int
     end: int
     loaded: bool
+    load_cycles: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +188,8 @@ class Report:
         operators: in plan order.
         blocks: the memory map.
         spans: engine activity, sorted by engine and start.
+        causes: per engine, (what it does or waits for, cycles); the cycles of an engine sum to the
+            whole run.
         schema_version: version of the JSON form.
     """
 
@@ -194,6 +198,7 @@ class Report:
     operators: tuple[OperatorRow, ...]
     blocks: tuple[Block, ...]
     spans: tuple[Span, ...]
+    causes: tuple[tuple[str, tuple[tuple[str, int], ...]], ...] = ()
     schema_version: int = REPORT_SCHEMA_VERSION
 
     def to_json(self) -> bytes:

@@ -57,7 +57,7 @@ def render_html(report: Report) -> str:
         pills=_pills(report.summary),
         tiles=_tiles(report.summary),
         categories=[c for c in CATEGORIES if any(b.category == c for b in report.blocks)],
-        prefetched=any(block.reserved_from < block.start for block in report.blocks),
+        loaded=any(block.loaded for block in report.blocks),
         engines=bool(report.spans),
         facts=_facts(report),
         data=_embedded(report),
@@ -180,11 +180,15 @@ def _embedded(report: Report) -> Markup:
         "cycles": report.summary.cycles or 0,
         "storages": [(name, category[name]) for name in names],
         "blocks": [
-            (index[b.storage], b.address, b.size_bytes, b.reserved_from, b.start, b.end, b.loaded)
+            (
+                *(index[b.storage], b.address, b.size_bytes, b.reserved_from, b.start, b.end),
+                *(b.loaded, b.load_cycles),
+            )
             for b in report.blocks
         ],
         "operators": [_operator(row) for row in report.operators],
         "labels": labels,
+        "causes": [{"engine": engine, "cycles": dict(row)} for engine, row in report.causes],
         "engines": _lanes(report.spans, {label: i for i, label in enumerate(labels)}),
     }
     text = msgspec.json.encode(data).decode("utf-8")

@@ -36,6 +36,10 @@
     if (closing) return boundary > 0 ? endCycle[boundary - 1] : 0;
     return boundary < steps ? startCycle[boundary] : cycles;
   };
+  // When a block's space is taken, its content valid, its space free again. In cycles a load's own
+  // times are known; in steps only its window is.
+  const extent = ([, , , reserved, start, end, , load]) => state.mode === "cycles" && load
+    ? [load[0], load[1], time(end, true)] : [time(reserved, false), time(start, false), time(end, true)];
   const stepAt = (t) => {
     if (state.mode === "steps") return Math.max(0, Math.min(steps - 1, Math.floor(t)));
     let low = 0, high = steps - 1;
@@ -119,8 +123,8 @@
     pen.restore();
   }
   function drawBlock(pen, block, range, width) {
-    const [storage, address, size, reserved, start, end] = block;
-    const x0 = xOf(time(reserved, false), range, width), x1 = xOf(time(end, true), range, width);
+    const [storage, address, size] = block, [taken, ready, freed] = extent(block);
+    const x0 = xOf(taken, range, width), x1 = xOf(freed, range, width);
     if (x1 < LEFT || x0 > width) return;
     const y = yOf(address + size), height = Math.max(0.7, size / top * (MAP_HEIGHT - TOP - FOOT));
     const span = Math.max(0.7, x1 - x0);
@@ -128,7 +132,7 @@
     pen.globalAlpha = state.storage >= 0 && !picked ? 0.22 : shade[storage];
     pen.fillStyle = colours[data.storages[storage][1]];
     pen.fillRect(x0, y, span, height);
-    const valid = xOf(time(start, false), range, width);
+    const valid = xOf(ready, range, width);
     if (valid - x0 > 1.5) hatch(pen, x0, y, valid - x0, height);
     pen.globalAlpha = 1;
     if (span > 4 && height > 4) {
@@ -162,8 +166,8 @@
   const blockAt = (x, y, width) => {
     const range = view[state.mode];
     for (let i = data.blocks.length - 1; i >= 0; i -= 1) {
-      const [, address, size, reserved, , end] = data.blocks[i];
-      const x0 = xOf(time(reserved, false), range, width), x1 = xOf(time(end, true), range, width);
+      const [, address, size] = data.blocks[i], [taken, , freed] = extent(data.blocks[i]);
+      const x0 = xOf(taken, range, width), x1 = xOf(freed, range, width);
       if (x >= x0 && x <= Math.max(x1, x0 + 1) && y <= yOf(address) && y >= yOf(address + size)) return data.blocks[i];
     }
     return null;
@@ -315,6 +319,42 @@
     later();
   }
 
+  // What an engine does or waits for: its words and its colour.
+  const CAUSES = {
+    busy: ["busy", "var(--activation)"], delay: ["set-up and latency", "var(--state)"],
+    bank: ["slowed by banks", "var(--weight)"], dram: ["slowed by DRAM", "var(--output)"],
+    held: ["held by the array", "color-mix(in srgb, var(--activation) 45%, var(--track))"],
+    wait_load: ["waits for a load", "var(--input)"],
+    wait_weight: ["waits for weights", "color-mix(in srgb, var(--weight) 55%, var(--track))"],
+    wait_store: ["waits for a store", "color-mix(in srgb, var(--output) 50%, var(--track))"],
+    wait_compute: ["waits for a computation", "var(--wait)"],
+    wait_engine: ["waits for the other engine", "var(--workspace)"], done: ["idle", "var(--track)"],
+  };
+  function buildCauses() {
+    const place = $("causes");
+    if (!place) return;
+    const seen = new Set();
+    for (const { engine, cycles: spent } of data.causes) {
+      const row = document.createElement("div"), name = document.createElement("span"), bar = document.createElement("div");
+      row.className = "cause"; bar.className = "bar"; name.textContent = engine;
+      for (const [cause, count] of Object.entries(spent)) {
+        if (!count) continue;
+        seen.add(cause);
+        const [words, colour] = CAUSES[cause] || [cause, "var(--workspace)"], part = document.createElement("i");
+        part.style.width = 100 * count / cycles + "%"; part.style.background = colour;
+        part.title = engine + " " + words + ": " + whole.format(count) + " cycles, " + (100 * count / cycles).toFixed(1) + " %";
+        bar.append(part);
+      }
+      row.append(name, bar); place.append(row);
+    }
+    for (const cause of Object.keys(CAUSES)) {
+      if (!seen.has(cause)) continue;
+      const entry = document.createElement("span");
+      entry.style.setProperty("--swatch", CAUSES[cause][1]); entry.textContent = CAUSES[cause][0];
+      $("causes-legend").append(entry);
+    }
+  }
+
   const columns = [
     ["Step", (op) => op.step], ["Operator", (op) => op.name, "text name"], ["Kind", (op) => op.kind, "text"],
     ["Engine", (op) => op.engine, "text"], ["Output", (op) => op.shape, "text"], ["MACs", (op) => op.macs],
@@ -396,5 +436,5 @@
   if ($("lanes")) interactive($("lanes"), () => "cycles", hoverLanes);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", later);
   window.addEventListener("resize", later);
-  buildHead(); fillTable(); setMode(state.mode); redraw();
+  buildHead(); buildCauses(); fillTable(); setMode(state.mode); redraw();
 })();
