@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from stowplan.ir.program import Program
     from stowplan.report.build import Subject
     from stowplan.report.data import Report, Summary
-    from stowplan.simulator.engine import SimResult
     from stowplan.simulator.execute import ProofResult
+    from stowplan.simulator.result import SimResult
 
 DEFAULT_TIME_LIMIT_S = 10.0
 PREFERRED_PLANNERS = ("exact", "greedy")

@@ -1,5 +1,7 @@
 """A small compiled model that the report tests draw."""
 
+from tests.strategies import random_case
+
 from stowplan.ir.graph import Graph
 from stowplan.ir.plan import Plan
 from stowplan.passes.greedy import plan_greedy
@@ -8,7 +10,6 @@ from stowplan.report.activity import Activity
 from stowplan.report.build import Subject, build_report
 from stowplan.report.data import Report, Span
 from stowplan.targets.target import Target
-from tests.strategies import random_case
 
 
 def planned(seed: int, operators: int = 14) -> tuple[Graph, Target, Plan]:
@@ -37,7 +38,7 @@ def ten_cycles_each(plan: Plan) -> Activity:
         energy_pj=12.0,
         spans=spans,
         operators={span.label: ("vector", span.start_cycle, span.end_cycle) for span in spans},
-        macs={name: 100 for name in plan.order},
+        macs=dict.fromkeys(plan.order, 100),
         loads={},
         causes=(("vector", (("busy", 10 * len(plan.order)),)),),
     )

@@ -1,11 +1,11 @@
 """The report says what the plan does."""
 
 import pytest
+from tests.report.samples import planned, subject_of, ten_cycles_each
 
 from stowplan.errors import Misfit
 from stowplan.ir.traffic import traffic
 from stowplan.report.build import build_report, misfit_summary
-from tests.report.samples import planned, subject_of, ten_cycles_each
 
 SEEDS = range(25)
 

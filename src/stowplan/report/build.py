@@ -137,9 +137,7 @@ def _summary(
     )
 
 
-def _blocks(
-    graph: Graph, plan: Plan, model: StorageModel, activity: Activity
-) -> tuple[Block, ...]:
+def _blocks(graph: Graph, plan: Plan, model: StorageModel, activity: Activity) -> tuple[Block, ...]:
     size = {storage.name: storage.size_bytes for storage in model.storages}
     category = _categories(graph)
     loaded = {

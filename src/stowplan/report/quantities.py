@@ -7,11 +7,8 @@ _BINARY_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 def human_bytes(count: int) -> str:
     """``count`` bytes in the largest binary unit that keeps it at or above one."""
-    value = float(count)
-    for unit in _BINARY_UNITS:
-        if abs(value) < 1024 or unit == _BINARY_UNITS[-1]:
-            break
-        value /= 1024
+    power = min(max(count, 1).bit_length() - 1, 49) // 10
+    value, unit = count / 1024**power, _BINARY_UNITS[power]
     digits = 0 if unit == "B" or value >= 100 else 1 if value >= 10 else 2
     return f"{value:.{digits}f} {unit}"
 
