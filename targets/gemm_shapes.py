@@ -50,7 +50,7 @@ def _convolution(operator: Operator, inputs: list[Tensor], output: Tensor) -> tu
     groups = _integer(operator, "group", 1)
     if operator.kind == "CausalConvWithState":
         groups = channels
-    if not channels or not groups or channels % groups:
+    if not channels or groups < 1 or channels % groups:
         return ()
     return (
         Gemm(output.elements // channels, weight.elements // channels, channels // groups, groups),
@@ -65,7 +65,7 @@ def _transposed(operator: Operator, inputs: list[Tensor], output: Tensor) -> tup
     source, weight = inputs[:2]
     channels = weight.shape[0] if weight.shape else 0
     groups = _integer(operator, "group", 1)
-    if not channels or not groups or channels % groups:
+    if not channels or groups < 1 or channels % groups:
         return ()
     return (
         Gemm(source.elements // channels, channels // groups, weight.elements // channels, groups),
@@ -97,13 +97,14 @@ def _quantised_blocks(operator: Operator, inputs: list[Tensor], output: Tensor) 
     """MatMulNBits and kin: packed weights, so K and N come from attributes."""
     k = _integer(operator, "K", inputs[0].shape[-1] if inputs[0].shape else 1)
     n = _integer(operator, "N", output.shape[-1] if output.shape else 1)
-    return (Gemm(inputs[0].elements // max(1, k), k, n),)
+    k, n = max(1, k), max(0, n)
+    return (Gemm(inputs[0].elements // k, k, n),)
 
 
 def _mixture(operator: Operator, inputs: list[Tensor], output: Tensor) -> tuple[Gemm, ...]:
     """Mixture of experts: every token passes ``k`` experts' layers [experts, a, b]."""
     tokens = inputs[0].elements // max(1, inputs[0].shape[-1] if inputs[0].shape else 1)
-    active = tokens * _integer(operator, "k", 1)
+    active = tokens * max(0, _integer(operator, "k", 1))
     layers = [tensor for tensor in inputs[1:] if len(tensor.shape) == 3]
     return tuple(Gemm(active, layer.shape[1], layer.shape[2]) for layer in layers)
 
