@@ -9,13 +9,10 @@ Stages, each only while the bound is below the best plan:
    optimum.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 
-from stowplan.errors import UsageError
 from stowplan.ilp.incumbent import Incumbent
 from stowplan.ilp.packing import pack
-from stowplan.ilp.schedule import Schedule, space_bytes
+from stowplan.ilp.schedule import space_bytes
 from stowplan.ilp.search import SearchOptions, Tables, search, timed, widths
 from stowplan.ir.graph import Graph
 from stowplan.ir.plan import Plan

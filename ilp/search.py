@@ -2,20 +2,25 @@
 
 A *label* is (done, resident, copied, cost): the operators that have run, the live storages in the
 scratchpad, the live storages whose current content DRAM holds, and the off-chip bytes so far beyond
-the compulsory ones. Operators are appended one by one, so labels are processed in layers of equal
-operator count, and a label is dropped when another one of the same ``done`` can imitate it at no
-higher cost: keeping a superset, or paying for what it lacks,
-
-    cost' + reload(resident - resident') + store(copied - copied') <= cost.
+the compulsory ones. A label is dropped when another one of the same ``done`` can imitate it at no
+higher cost: keeping a superset, or paying for what it lacks.
 
 Storages are loaded only when an operator needs them and evicted only when it needs the space, and
 then an inclusion-minimal set of them: postponing either never costs more. Space is counted in
 bytes; addresses are left to ``ilp.packing``, so the optimum is a lower bound for the joint problem.
 
-*Free moves*: an operator that is ready, whose operands are resident, that fits without evicting,
+*Sequences* (``ilp.chains``): operators that some optimal plan runs back to back are appended
+together.
+
+*Free moves*: a sequence that is ready, whose operands are resident, that fits without evicting,
 dirties nothing DRAM holds, and whose results are no larger, no dearer to reload and no dearer to
 spill than each operand that dies with it, is run at once; any plan that runs it later can be
 changed to run it now, holding its results in place of the operands.
+
+The cost of a label includes the reload of every live storage that is not resident, for it is
+certain to come; with it the dominance test reads, in these costs,
+
+    cost' + reload(resident' - resident) + store(copied - copied') <= cost.
 
 Width limits the labels kept per layer (a beam). The least cost ever cut off remains a valid lower
 bound, so every run yields a plan and a bound, and a run that cut off nothing is exact.
@@ -26,6 +31,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from stowplan.ilp.chains import sequences
 from stowplan.ilp.inplace import in_place_pairs
 from stowplan.ilp.precedence import bits
 from stowplan.ilp.schedule import Schedule, space_bytes, stays_from_spans
@@ -33,6 +39,7 @@ from stowplan.passes.problem import PlanningProblem
 
 NOTHING_LOST = 1 << 62
 MAX_EVICTION_SETS = 4096
+MIN_EVICTION_SETS = 8
 
 
 class Label(NamedTuple):
@@ -86,10 +93,31 @@ class SearchResult:
     labels: int
 
 
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A sequence seen from outside.
+
+    Attributes:
+        members: mask of its operators.
+        before: mask of the operators that must run before it.
+        need: mask of the storages it needs from outside.
+        updated: mask of the outside storages it changes.
+        results: storages it defines that outlive it.
+        extra_bytes: most bytes it holds at once beyond the storages it needs from outside.
+    """
+
+    members: int
+    before: int
+    need: int
+    updated: int
+    results: tuple[int, ...]
+    extra_bytes: int
+
+
 class Tables:
     """Masks and sizes of a problem; bit ``v`` stands for storage v, bit ``o`` for operator o."""
 
-    def __init__(self, problem: PlanningProblem) -> None:
+    def __init__(self, problem: PlanningProblem, fuse: bool = True) -> None:
         count = problem.operators
         self.problem = problem
         self.size = problem.size
@@ -111,8 +139,29 @@ class Tables:
         self.clean = _mask(v for v in range(len(self.size)) if problem.clean(v))
         self.kept = _mask(v for v in range(len(self.size)) if problem.kept(v))
         self.matchings = [_matchings(pairs) for pairs in in_place_pairs(problem)]
+        self.sequences = sequences(problem) if fuse else tuple((o,) for o in range(count))
+        self.blocks = [self._block(sequence) for sequence in self.sequences]
+        home = {o: i for i, sequence in enumerate(self.sequences) for o in sequence}
+        after: list[set[int]] = [set() for _ in self.sequences]
+        for o in range(count):
+            after[home[o]].update(home[x] for x in problem.successors[o])
+        self.successors = tuple(tuple(sorted(found - {i})) for i, found in enumerate(after))
         self._bytes: dict[int, int] = {0: 0}
         self._costs: dict[int, int] = {0: 0}
+
+    def _block(self, sequence: tuple[int, ...]) -> "Block":
+        members = _mask(sequence)
+        inside = _mask(v for o in sequence for v in self.problem.defines[o])
+        need = _mask(v for o in sequence for v in self.problem.needs[o]) & ~inside
+        before, live, extra, done = 0, 0, 0, 0
+        for o in sequence:
+            before |= self.before[o]
+            live |= _mask(self.problem.defines[o])
+            extra = max(extra, sum(self.size[v] for v in bits(live)))
+            done |= 1 << o
+            live &= ~_mask(v for v in bits(live) if not self.users[v] & ~done)
+        updated = _mask(v for o in sequence for v in self.problem.updates[o]) & ~inside
+        return Block(members, before & ~members, need, updated, tuple(bits(live)), extra)
 
     def bytes_of(self, storages: int) -> int:
         """Space of a set of storages."""
@@ -139,6 +188,10 @@ class Tables:
         """Storing it now is the one compulsory store: it is an output in its final form."""
         return bool(self.kept >> storage & 1) and not self.writers[storage] & ~done
 
+    def final(self, done: int) -> int:
+        """Outputs that no operator will write any more."""
+        return _mask([v for v in bits(self.kept) if not self.writers[v] & ~done])
+
     def dead(self, operator: int, after: int) -> int:
         """Operands of ``operator`` without further uses once ``after`` has run."""
         return _mask(v for v in self.uses[operator] if not self.users[v] & ~after)
@@ -164,32 +217,47 @@ def _matchings(pairs: Sequence[tuple[int, int]]) -> tuple[tuple[tuple[int, int],
 
 
 def eviction_sets(
-    candidates: Sequence[int], size: Sequence[int], excess: int
-) -> tuple[tuple[int, ...], ...]:
-    """Inclusion-minimal subsets of ``candidates`` that free ``excess`` bytes.
+    candidates: Sequence[tuple[int, int, int]], excess: int, budget: int, most: int
+) -> tuple[list[tuple[int, ...]], bool]:
+    """Inclusion-minimal sets that free ``excess`` bytes and cost less than ``budget``.
 
-    At most ``MAX_EVICTION_SETS`` + 1 are listed; that many mean that there may be more.
+    Args:
+        candidates: (size, cost, storage) of what may be evicted, largest first.
+        excess: bytes to free.
+        budget: cost that is too much.
+        most: sets to list at most.
+
+    Returns:
+        The sets, and whether there may be more.
     """
-    ranked = sorted(candidates, key=lambda v: (-size[v], v))
     rest = [0]
-    for v in reversed(ranked):
-        rest.append(rest[-1] + size[v])
+    for size, _, _ in reversed(candidates):
+        rest.append(rest[-1] + size)
     rest.reverse()
     found: list[tuple[int, ...]] = []
-    stack: list[tuple[int, tuple[int, ...], int]] = [(0, (), 0)]
-    while stack and len(found) <= MAX_EVICTION_SETS:
-        at, chosen, freed = stack.pop()
-        if freed >= excess:
-            # Sorted by size, so the last one chosen is the smallest: minimal if it is needed.
-            if freed - size[chosen[-1]] < excess:
+    stack: list[tuple[int, tuple[int, ...], int, int, int]] = [(0, (), excess, 0, 0)]
+    steps = 0
+    while stack:
+        at, chosen, left, cost, smallest = stack.pop()
+        if left <= 0:
+            # Largest first, so the last one chosen is the smallest: minimal if it is needed.
+            if left + smallest > 0:
                 found.append(chosen)
             continue
-        if freed + rest[at] < excess:
+        if left > rest[at]:
             continue
-        v = ranked[at]
-        stack.append((at + 1, chosen, freed))
-        stack.append((at + 1, (*chosen, v), freed + size[v]))
-    return tuple(found)
+        steps += 1
+        if len(found) >= most or steps > 64 * most:
+            return found, True
+        size, price, v = candidates[at]
+        stack.append((at + 1, chosen, left, cost, smallest))
+        if cost + price < budget:
+            stack.append((at + 1, (*chosen, v), left - size, cost + price, size))
+    return found, False
+
+
+Layer = dict[int, list[Label]]
+Ready = dict[int, tuple[int, ...]]
 
 
 class _Search:
@@ -200,18 +268,21 @@ class _Search:
         self.options = options
         self.lost = NOTHING_LOST
         self.labels = 0
+        self.expanded = 0
+        self._most_sets = max(MIN_EVICTION_SETS, min(options.width // 8, MAX_EVICTION_SETS))
+        self._next: Layer = {}
+        self._next_ready: Ready = {}
 
     def run(self) -> SearchResult:
         tables, options = self.tables, self.options
-        count = tables.problem.operators
-        first = tuple(o for o in range(count) if not tables.before[o])
-        layer: dict[int, list[Label]] = {0: [Label(0, tables.clean, 0, None, -1, ())]}
-        ready = {0: first}
-        for _ in range(count):
-            layer, ready, finished = self._advance(layer, ready)
-            if not finished:
+        blocks = tables.blocks
+        first = tuple(i for i, block in enumerate(blocks) if not block.before)
+        layer: Layer = {0: [Label(0, tables.clean, 0, None, -1, ())]}
+        ready: Ready = {0: first}
+        for _ in blocks:
+            if not self._advance(layer, ready):
                 return SearchResult(None, options.below, 0, False, self.labels)
-            layer = self._narrow(layer)
+            layer, ready = self._narrow(self._next), self._next_ready
             tables.forget()
         ends = [label for labels in layer.values() for label in labels]
         best = min(ends, key=lambda label: label.cost, default=None)
@@ -219,48 +290,44 @@ class _Search:
         schedule = None if best is None else schedule_of(tables.problem, best)
         return SearchResult(schedule, cost, min(cost, self.lost), True, self.labels)
 
-    def _advance(
-        self, layer: dict[int, list[Label]], ready: dict[int, tuple[int, ...]]
-    ) -> tuple[dict[int, list[Label]], dict[int, tuple[int, ...]], bool]:
+    def _advance(self, layer: Layer, ready: Ready) -> bool:
+        """Append one sequence to every label of a layer; false when stopped."""
         tables = self.tables
-        after_layer: dict[int, list[Label]] = {}
-        after_ready: dict[int, tuple[int, ...]] = {}
-        for i, (done, labels) in enumerate(layer.items()):
-            if not i & 127 and self.options.stopped():
-                return {}, {}, False
+        self._next, self._next_ready = {}, {}
+        for done, labels in layer.items():
             for label in labels:
-                for o in self._candidates(label, done, ready[done]):
-                    after = done | 1 << o
-                    bucket = after_layer.setdefault(after, [])
-                    self._run_operator(label, o, done, bucket)
-                    if after not in after_ready:
-                        rest = tuple(x for x in ready[done] if x != o)
-                        freed = tables.problem.successors[o]
-                        after_ready[after] = rest + tuple(
-                            x for x in freed if not tables.before[x] & ~after
+                self.expanded += 1
+                if not self.expanded & 127 and self.options.stopped():
+                    return False
+                for i in self._candidates(label, done, ready[done]):
+                    after = done | tables.blocks[i].members
+                    self._run_block(label, i, done, self._next.setdefault(after, []))
+                    if after not in self._next_ready:
+                        rest = tuple(x for x in ready[done] if x != i)
+                        self._next_ready[after] = rest + tuple(
+                            x for x in tables.successors[i] if not tables.blocks[x].before & ~after
                         )
-        return after_layer, after_ready, True
+        return True
 
     def _candidates(self, label: Label, done: int, ready: tuple[int, ...]) -> tuple[int, ...]:
         if self.options.free_moves:
-            for o in ready:
-                if self._is_free(label, o, done):
-                    return (o,)
+            for i in ready:
+                if self._is_free(label, self.tables.blocks[i], done):
+                    return (i,)
         return ready
 
-    def _is_free(self, label: Label, o: int, done: int) -> bool:
+    def _is_free(self, label: Label, block: Block, done: int) -> bool:
         tables = self.tables
         resident = label.resident
-        if tables.need[o] & ~resident or tables.updated[o] & label.copied:
+        if block.need & ~resident or block.updated & label.copied:
             return False
-        load = tables.bytes_of(resident) + tables.demand[o]
-        if load - tables.bytes_of(tables.use[o] & resident) > self.options.capacity_bytes:
+        if tables.bytes_of(resident) + block.extra_bytes > self.options.capacity_bytes:
             return False
-        after = done | 1 << o
-        results = [v for v in tables.problem.defines[o] if tables.users[v] & ~after]
+        after = done | block.members
+        results = block.results
         if not results:
             return True
-        operands = [v for v in tables.problem.needs[o] if not tables.users[v] & ~after]
+        operands = [v for v in bits(block.need) if not tables.users[v] & ~after]
         if not operands or sum(tables.size[v] for v in results) > sum(
             tables.size[v] for v in operands
         ):
@@ -274,13 +341,23 @@ class _Search:
             for v in operands
         )
 
+    def _run_block(self, label: Label, i: int, done: int, bucket: list[Label]) -> None:
+        """Append the labels that follow from running sequence ``i`` next."""
+        sequence = self.tables.sequences[i]
+        front = [label]
+        for o in sequence[:-1]:
+            inner: list[Label] = []
+            for at in front:
+                self._run_operator(at, o, done, inner)
+            front, done = inner, done | 1 << o
+        for at in front:
+            self._run_operator(at, sequence[-1], done, bucket)
+
     def _run_operator(self, label: Label, o: int, done: int, bucket: list[Label]) -> None:
         """Append every useful label that follows from running ``o`` next."""
         tables, options = self.tables, self.options
         after = done | 1 << o
-        missing = tables.need[o] & ~label.resident
-        fresh = _mask(v for v in bits(missing & tables.clean) if not tables.users[v] & done)
-        cost = label.cost + tables.cost_of(missing & ~fresh)
+        cost = label.cost
         limit = options.below - options.ahead(after)
         if cost >= limit:
             return
@@ -290,50 +367,60 @@ class _Search:
         if excess <= 0:
             state = (label.resident | tables.use[o]) & ~dead
             copied = label.copied & ~(tables.written[o] | dead)
-            self._add(bucket, Label(state, copied, cost, label, o, ()))
+            self._add(bucket, Label(state, copied, cost, label, o, ()), after)
             return
-        candidates = bits(others)
+        candidates = [
+            (tables.size[v], self._eviction_cost(label.copied, v, done), v) for v in bits(others)
+        ]
+        candidates.sort(key=lambda item: (-item[0], item[1]))
         for reuses in tables.matchings[o]:
             taken = _mask([source for _, source in reuses]) & ~dead
+            paid = cost + sum(self._eviction_cost(label.copied, v, done) for v in bits(taken))
             left = excess - sum(tables.size[output] for output, _ in reuses)
-            sets = eviction_sets(candidates, tables.size, left) if left > 0 else ((),)
-            if len(sets) > MAX_EVICTION_SETS:
-                self.lost = min(self.lost, cost)
-            for chosen in sets:
+            sets: list[tuple[int, ...]] = [()]
+            if left > 0:
+                sets, more = eviction_sets(candidates, left, limit - paid, self._most_sets)
+                if more:
+                    self.lost = min(self.lost, paid + options.ahead(after))
+            for chosen in sets if paid < limit else ():
                 evicted = _mask(chosen)
-                stored = (evicted | taken) & ~label.copied
-                paid = cost + sum(
-                    tables.cost[v] for v in bits(stored) if not tables.store_is_free(v, done)
-                )
-                if paid >= limit:
-                    continue
+                total = paid + sum(self._eviction_cost(label.copied, v, done) for v in chosen)
                 state = (label.resident & ~evicted | tables.use[o]) & ~dead & ~taken
-                copied = (label.copied | stored) & ~(tables.written[o] | dead)
-                self._add(bucket, Label(state, copied, paid, label, o, reuses))
+                copied = (label.copied | evicted | taken) & ~(tables.written[o] | dead)
+                self._add(bucket, Label(state, copied, total, label, o, reuses), after)
 
-    def _add(self, bucket: list[Label], new: Label) -> None:
+    def _eviction_cost(self, copied: int, storage: int, done: int) -> int:
+        """Bytes that evicting it moves: back again in any case, out unless that is free."""
+        tables = self.tables
+        free = copied >> storage & 1 or tables.store_is_free(storage, done)
+        return tables.cost[storage] * (1 if free else 2)
+
+    def _add(self, bucket: list[Label], new: Label, done: int) -> None:
         """Keep ``new`` unless it is dominated; drop what it dominates."""
         tables = self.tables
-        paid_once = ~(tables.kept | tables.clean)
+        if not bucket:
+            bucket.append(new)
+            self.labels += 1
+            return
+        paid_once = ~tables.final(done)
         resident, copied, cost = new.resident, new.copied, new.cost
         for old in bucket:
             if old.cost <= cost and (
                 old.cost
-                + tables.cost_of(resident & ~old.resident)
+                + tables.cost_of(old.resident & ~resident)
                 + tables.cost_of(copied & ~old.copied & paid_once)
                 <= cost
             ):
                 return
-        if bucket:
-            bucket[:] = [
-                old
-                for old in bucket
-                if cost > old.cost
-                or cost
-                + tables.cost_of(old.resident & ~resident)
-                + tables.cost_of(old.copied & ~copied & paid_once)
-                > old.cost
-            ]
+        bucket[:] = [
+            old
+            for old in bucket
+            if cost > old.cost
+            or cost
+            + tables.cost_of(resident & ~old.resident)
+            + tables.cost_of(old.copied & ~copied & paid_once)
+            > old.cost
+        ]
         bucket.append(new)
         self.labels += 1
 
