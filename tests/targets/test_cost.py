@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.targets.graphs import single
 
 from stowplan.ir.dtypes import DType
 from stowplan.ir.graph import Attribute
@@ -10,7 +11,6 @@ from stowplan.ir.operator_kinds import KINDS, MICROSOFT
 from stowplan.targets.cost import OperatorCost, operator_cost
 from stowplan.targets.load import load_target
 from stowplan.targets.target import Target
-from tests.targets.graphs import single
 
 EDGE = load_target("edge-npu")
 EYERISS = load_target("eyeriss")
@@ -63,7 +63,8 @@ def test_multiply_accumulates(
     attributes: dict[str, Attribute],
     macs: int,
 ) -> None:
-    cost = cost_of(kind, inputs, output, **attributes)
+    graph = single(kind, inputs, output, attributes=attributes)
+    cost = operator_cost(graph, graph.operators[0], EDGE)
     assert cost.macs == macs
     assert cost.compute_cycles >= 1
 

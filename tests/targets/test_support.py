@@ -1,12 +1,12 @@
 """The support matrix and the warnings that go with it."""
 
 import pytest
+from tests.targets.graphs import single
 
 from stowplan.ir.operator_kinds import KINDS
 from stowplan.targets.cost import operator_cost
 from stowplan.targets.load import load_target
 from stowplan.targets.support import cost_warnings, supported_kinds
-from tests.targets.graphs import single
 
 
 def test_every_known_kind_has_one_row() -> None:
@@ -23,14 +23,15 @@ def test_rows_are_consistent() -> None:
 def test_engines_are_those_the_cost_model_chooses() -> None:
     rows = {(row.domain, row.name): row for row in supported_kinds()}
     target = load_target("edge-npu")
-    for kind, inputs, output in [
+    cases: list[tuple[str, list[tuple[int, ...]], tuple[int, ...]]] = [
         ("Conv", [(1, 4, 8, 8), (4, 4, 1, 1)], (1, 4, 8, 8)),
         ("MatMul", [(4, 4), (4, 4)], (4, 4)),
         ("Softmax", [(4, 4)], (4, 4)),
         ("RotaryEmbedding", [(1, 4, 8)], (1, 4, 8)),
         ("Attention", [(1, 4, 8)] * 3, (1, 4, 8)),
         ("GRU", [(4, 2, 8), (1, 18, 8), (1, 18, 6)], (4, 1, 2, 6)),
-    ]:
+    ]
+    for kind, inputs, output in cases:
         graph = single(kind, inputs, output)
         assert operator_cost(graph, graph.operators[0], target).engine == rows["", kind].engine
 
