@@ -54,3 +54,16 @@ def test_misfit_summary_leaves_the_missing_plan_null() -> None:
     assert (summary.peak_bytes, summary.objective, summary.cycles) == (None, None, None)
     assert summary.track_weights and summary.objective_name == "peak"
     assert not summary.proven and not summary.checked
+
+
+def test_reloads_are_the_loads_beyond_the_first_from_dram() -> None:
+    reloads = 0
+    for seed in SEEDS:
+        graph, target, plan = planned(seed)
+        report = build_report(subject_of(graph, target), plan, ten_cycles_each(plan), None)
+        moved = traffic(graph, plan, target.memory_spec(plan.track_weights))
+        found = [block for block in report.blocks if block.category == "reload"]
+        assert all(block.loaded for block in found)
+        assert sum(block.size_bytes for block in found) <= moved.noncompulsory_bytes
+        reloads += len(found)
+    assert reloads

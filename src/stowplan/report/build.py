@@ -17,6 +17,7 @@ from stowplan.targets.target import Target
 if TYPE_CHECKING:
     from stowplan.simulator.execute import ProofResult
 
+RELOAD = "reload"
 _ROLE_ORDER = (Role.OUTPUT, Role.INPUT, Role.WEIGHT, Role.STATE, Role.ACTIVATION)
 
 
@@ -138,27 +139,34 @@ def _summary(
 
 
 def _blocks(graph: Graph, plan: Plan, model: StorageModel, activity: Activity) -> tuple[Block, ...]:
-    size = {storage.name: storage.size_bytes for storage in model.storages}
+    """The memory map; ``plan.residencies`` come in order of time."""
+    storages = {storage.name: storage for storage in model.storages}
     category = _categories(graph)
-    loaded = {
+    loads = {
         (transfer.storage, transfer.deadline)
         for transfer in plan.transfers
         if transfer.kind is TransferKind.LOAD
     }
-    return tuple(
-        Block(
-            storage=stay.storage,
-            category=category.get(stay.storage, "workspace"),
-            address=stay.address,
-            size_bytes=size[stay.storage],
-            reserved_from=stay.reserved_from,
-            start=stay.start,
-            end=stay.end,
-            loaded=(stay.storage, stay.start) in loaded,
-            load_cycles=activity.loads.get((stay.storage, stay.reserved_from)),
+    blocks = []
+    seen: set[str] = set()
+    for stay in plan.residencies:
+        loaded = (stay.storage, stay.start) in loads
+        again = loaded and (stay.storage in seen or not storages[stay.storage].starts_in_dram)
+        seen.add(stay.storage)
+        blocks.append(
+            Block(
+                storage=stay.storage,
+                category=RELOAD if again else category.get(stay.storage, "workspace"),
+                address=stay.address,
+                size_bytes=storages[stay.storage].size_bytes,
+                reserved_from=stay.reserved_from,
+                start=stay.start,
+                end=stay.end,
+                loaded=loaded,
+                load_cycles=activity.loads.get((stay.storage, stay.reserved_from)),
+            )
         )
-        for stay in plan.residencies
-    )
+    return tuple(blocks)
 
 
 def _categories(graph: Graph) -> dict[str, str]:

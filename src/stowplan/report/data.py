@@ -107,7 +107,8 @@ class Block:
 
     Attributes:
         storage: its name.
-        category: ``input``, ``weight``, ``output``, ``state``, ``activation`` or ``workspace``.
+        category: ``input``, ``weight``, ``output``, ``state``, ``activation`` or ``workspace``;
+            ``reload`` when the content comes back from DRAM after it was on chip before.
         address: first byte.
         size_bytes: bytes it occupies.
         reserved_from: first step its bytes are taken.

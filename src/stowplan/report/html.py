@@ -13,7 +13,7 @@ from stowplan.report.quantities import human_bytes, human_time, model_title, per
 from stowplan.report.text import OBJECTIVE_TITLES, execution_line
 from stowplan.version import VERSION
 
-CATEGORIES = ("input", "weight", "activation", "output", "state", "workspace")
+CATEGORIES = ("input", "weight", "activation", "output", "state", "workspace", "reload")
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,17 +172,17 @@ def _embedded(report: Report) -> Markup:
     """The page's data as JSON that cannot end its script element."""
     names = list(dict.fromkeys(block.storage for block in report.blocks))
     index = {name: i for i, name in enumerate(names)}
-    category = {block.storage: block.category for block in report.blocks}
     labels = list(dict.fromkeys(span.label for span in report.spans))
     data = {
         "capacity": report.summary.capacity_bytes,
         "peak": report.summary.peak_bytes or 0,
         "cycles": report.summary.cycles or 0,
-        "storages": [(name, category[name]) for name in names],
+        "storages": names,
+        "categories": CATEGORIES,
         "blocks": [
             (
                 *(index[b.storage], b.address, b.size_bytes, b.reserved_from, b.start, b.end),
-                *(b.loaded, b.load_cycles),
+                *(b.loaded, b.load_cycles, CATEGORIES.index(b.category)),
             )
             for b in report.blocks
         ],

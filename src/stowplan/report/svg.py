@@ -16,6 +16,7 @@ _STYLE = """
   svg { --page: #ffffff; --ink: #14181f; --soft: #5b6675; --grid: #e4e8ee; }
   .input { fill: #0e9f9a } .weight { fill: #d98e04 } .output { fill: #c2417f }
   .state { fill: #7a5af0 } .activation { fill: #3b74d8 } .workspace { fill: #8b95a3 }
+  .reload { fill: #d9482b }
   @media (prefers-color-scheme: dark) {
     svg { --page: #0f1319; --ink: #e8ecf2; --soft: #97a3b4; --grid: #29313c; }
   }

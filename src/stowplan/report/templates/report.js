@@ -89,7 +89,7 @@
   const shade = data.storages.map((_, i) => 0.66 + 0.34 * ((i * 0.618034) % 1));
   const colours = {};
   function readColours() {
-    for (const name of ["input", "weight", "output", "state", "activation", "workspace", "ink", "soft",
+    for (const name of ["input", "weight", "output", "state", "activation", "workspace", "reload", "ink", "soft",
       "grid", "hatch", "bad", "track", "card", "accent"]) colours[name] = css(name);
   }
   const MAP_HEIGHT = 430;
@@ -130,7 +130,7 @@
     const span = Math.max(0.7, x1 - x0);
     const picked = state.storage === storage;
     pen.globalAlpha = state.storage >= 0 && !picked ? 0.22 : shade[storage];
-    pen.fillStyle = colours[data.storages[storage][1]];
+    pen.fillStyle = colours[data.categories[block[8]]];
     pen.fillRect(x0, y, span, height);
     const valid = xOf(ready, range, width);
     if (valid - x0 > 1.5) hatch(pen, x0, y, valid - x0, height);
@@ -140,7 +140,7 @@
       pen.lineWidth = picked ? 2 : 0.8;
       pen.strokeRect(x0 + 0.4, y + 0.4, span - 0.8, height - 0.8);
     }
-    if (span > 60 && height > 15) label(pen, data.storages[storage][0], Math.max(valid, LEFT), y + height / 2, Math.min(x1, width - RIGHT));
+    if (span > 60 && height > 15) label(pen, data.storages[storage], Math.max(valid, LEFT), y + height / 2, Math.min(x1, width - RIGHT));
   }
   function hatch(pen, x, y, width, height) {
     pen.save();
@@ -296,8 +296,8 @@
     const op = data.operators[state.step];
     if (block) {
       const [storage, address, size, reserved, start, end, loaded] = block;
-      showTip(event, data.storages[storage][0], [
-        ["what", data.storages[storage][1] + (loaded ? ", loaded from DRAM" : ", written on chip")],
+      showTip(event, data.storages[storage], [
+        ["what", data.categories[block[8]] + (loaded ? ", loaded from DRAM" : ", written on chip")],
         ["size", whole.format(size) + " B (" + bytes(size) + ")"],
         ["address", "0x" + address.toString(16) + " – 0x" + (address + size).toString(16)],
         ["steps", "[" + start + ", " + end + ")" + (reserved < start ? ", reserved from " + reserved : "")],
