@@ -26,6 +26,10 @@ _RANDOM = """
 RANDOM_KINDS = frozenset(_RANDOM.split())
 """Kinds that may differ from run to run and are never evaluated."""
 
+_QUANTISATION = ("DequantizeLinear", "QuantizeLinear")
+_QUANTISATION_OPSET = 21
+"""First reference implementation of them; older opsets are subsets of it."""
+
 
 def evaluate(
     node: NodeProto, inputs: Mapping[str, Array], opsets: Mapping[str, int]
@@ -38,7 +42,10 @@ def evaluate(
     if node.op_type == "GatherElements" and not node.domain:
         return [_gather_elements(node, *(inputs[name] for name in node.input))]
     model = ModelProto(ir_version=10)
-    model.opset_import.extend(helper.make_opsetid(d, v) for d, v in opsets.items())
+    versions = dict(opsets)
+    if node.op_type in _QUANTISATION and not node.domain:
+        versions[""] = max(versions[""], _QUANTISATION_OPSET)
+    model.opset_import.extend(helper.make_opsetid(d, v) for d, v in versions.items())
     model.graph.node.append(node)
     for name in dict.fromkeys(filter(None, node.input)):
         model.graph.input.add().name = name

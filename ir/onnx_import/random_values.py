@@ -46,7 +46,10 @@ def random_weight(name: str, value: ValueType, use: tuple[str, int, str], seed: 
     if _is_gain(kind, position, len(shape)):
         return rng.uniform(0.5, 1.5, shape).astype(dtype)
     deviation = 0.1 if len(shape) < 2 else sqrt(2 / _fan_in(shape))
-    return (rng.standard_normal(shape, np.float32) * np.float32(deviation)).astype(dtype)
+    numbers = rng.random(shape, np.float32)
+    numbers -= np.float32(0.5)
+    numbers *= np.float32(deviation * sqrt(12))
+    return numbers.astype(dtype, copy=False)
 
 
 def random_input(name: str, value: ValueType, bound: int | None, seed: int) -> Array:

@@ -47,6 +47,7 @@ def read_model(path: Path) -> FlatModel:
             that is cyclic or reads values nobody produces.
     """
     model = _inlined(_parse(path), path)
+    _check_text(model.graph, path)
     opsets = {_domain(opset.domain): int(opset.version) for opset in model.opset_import}
     _check_opsets(opsets, model.graph, path)
     graph = model.graph
@@ -122,6 +123,17 @@ def _check_opsets(opsets: Mapping[str, int], graph: GraphProto, path: Path) -> N
             f"{path}: opset {opsets['']} is older than {OLDEST_OPSET}; "
             "convert the model with onnx.version_converter first"
         )
+
+
+def _check_text(graph: GraphProto, path: Path) -> None:
+    """Names that are not UTF-8 arrive as bytes and would fail somewhere far from here."""
+    for node in graph.node:
+        texts = (node.name, node.op_type, node.domain, *node.input, *node.output)
+        if not all(isinstance(text, str) for text in texts):
+            raise ModelError(f"{path}: a node has a name that is not UTF-8; export the model again")
+    named = (*graph.initializer, *graph.input, *graph.output, *graph.value_info)
+    if not all(isinstance(each.name, str) for each in named):
+        raise ModelError(f"{path}: a tensor has a name that is not UTF-8; export the model again")
 
 
 def _uniquely_named(nodes: Iterable[NodeProto]) -> list[NodeProto]:

@@ -77,6 +77,11 @@ def resolve(model: FlatModel) -> ResolvedModel:
             state.copies[node.output[0]] = node.input[0]
         else:
             state.visit(node)
+    for name in model.outputs:
+        if name not in state.types:
+            raise ModelError(
+                f"{model.path}: output {name!r} of the model: no node produces it; export it again"
+            )
     return ResolvedModel(
         model=model,
         nodes=tuple(state.nodes),

@@ -10,6 +10,7 @@ from stowplan.ir.graph import Graph, Operator
 from stowplan.ir.onnx_import import tensors, value_types
 from stowplan.ir.onnx_import.evaluate import RANDOM_KINDS, evaluate
 from stowplan.ir.onnx_import.parameters import parameter_names
+from stowplan.ir.onnx_import.placeholders import SAME_VALUES, derived, placeholders
 from stowplan.ir.onnx_import.random_values import random_input, random_weight
 from stowplan.ir.onnx_import.resolve import ResolvedModel
 from stowplan.ir.onnx_import.tensors import Array
@@ -24,9 +25,6 @@ _IR_OF_ELEMENT = {
 }
 _LIMIT_BYTES = 2**31 - 2**20
 """Protocol buffers hold less than 2 GiB; the rest is left to the nodes."""
-
-_COPIES = "Cast Expand Flatten Identity Reshape Slice Squeeze Tile Transpose Unsqueeze"
-_SAME_VALUES = frozenset(_COPIES.split())
 
 
 class ModelSource:
@@ -53,7 +51,8 @@ class ModelSource:
     def weight(self, name: str) -> Array:
         """Numbers of a constant tensor, in the model's own element type.
 
-        Absent data is replaced by random numbers that depend on the seed and the name only.
+        Absent data, and weights the file merely fills with one number, are replaced by random
+        numbers that depend on the seed and the name only.
 
         Raises:
             ModelError: stored data that cannot be read.
@@ -64,7 +63,9 @@ class ModelSource:
         return self._cache[name]
 
     def has_data(self, name: str) -> bool:
-        """Whether the model's files hold the numbers of a stored weight."""
+        """Whether the model's files hold the numbers of a weight."""
+        if name in self._derived:
+            return False
         tensor = self._resolved.tensors.get(name)
         return tensor is None or tensors.has_data(tensor, self._folder)
 
@@ -104,15 +105,17 @@ class ModelSource:
             ModelError: the weights do not fit one protocol buffer.
         """
         needed = set(self._resolved.model.outputs)
+        embedded = self._resolved.inexact | self._placeholders
         nodes: list[NodeProto] = []
         for node in reversed(self._resolved.nodes):
-            if needed.isdisjoint(node.output) or self._resolved.inexact.intersection(node.output):
+            if needed.isdisjoint(node.output) or not embedded.isdisjoint(node.output):
                 continue
             needed.update(node.input)
             nodes.append(node)
         nodes.reverse()
         model = self._resolved.model
-        weights = [name for name in self._data_operands(nodes) if name in self._resolved.tensors]
+        stored = self._resolved.tensors.keys() | self._placeholders
+        weights = [name for name in self._data_operands(nodes) if name in stored]
         return self._model(model.name, nodes, tuple(model.inputs), model.outputs, tuple(weights))
 
     def _data_operands(self, nodes: Iterable[NodeProto]) -> dict[str, None]:
@@ -145,7 +148,8 @@ class ModelSource:
         wanted = (each for node in nodes for each in node.input if each and each not in given)
         embedded = list(dict.fromkeys((*wanted, *(each for each in outputs if each not in given))))
         self._check_limit(name, embedded)
-        model.graph.initializer.extend(self._initializer(each) for each in embedded)
+        for each in embedded:
+            self._embed(each, model.graph.initializer.add())
         for field, names in (
             (model.graph.input, inputs + defaulted),
             (model.graph.output, outputs),
@@ -174,15 +178,14 @@ class ModelSource:
         value = self._resolved.types[name]
         return value.elements * value_types.dtype_of(value.element, name).bits // 8
 
-    def _initializer(self, name: str) -> TensorProto:
+    def _embed(self, name: str, target: TensorProto) -> None:
         stored = self._resolved.tensors.get(name)
         inline = stored is not None and not tensors.is_external(stored)
         if stored is not None and inline and tensors.has_data(stored, self._folder):
-            result = TensorProto()
-            result.CopyFrom(stored)
-            result.name = name
-            return result
-        return numpy_helper.from_array(self.weight(name), name)
+            target.CopyFrom(stored)
+            target.name = name
+        else:
+            target.CopyFrom(numpy_helper.from_array(self.weight(name), name))
 
     def _compute(self, name: str) -> Array:
         resolved = self._resolved
@@ -191,7 +194,9 @@ class ModelSource:
             if tensors.has_data(stored, self._folder):
                 return tensors.read_array(stored, self._folder)
             return random_weight(name, resolved.types[name], self._use(name), self._seed)
-        if name in resolved.values:
+        if name in self._placeholders:
+            return random_weight(name, resolved.types[name], self._use(name), self._seed)
+        if name in resolved.values and name not in self._derived:
             return resolved.values[name]
         node = self._producer.get(name)
         if node is None or node.op_type in RANDOM_KINDS:
@@ -212,10 +217,18 @@ class ModelSource:
                 found.setdefault(name, []).append((node, position))
         return found
 
+    @cached_property
+    def _placeholders(self) -> frozenset[str]:
+        return placeholders(self._resolved, self._consumers)
+
+    @cached_property
+    def _derived(self) -> frozenset[str]:
+        return derived(self._resolved, self._placeholders)
+
     def _use(self, name: str) -> tuple[str, int, str]:
         """Kind, position and parameter name of the first real consumer of a weight."""
         for node, position in self._consumers.get(name, ()):
-            if node.op_type in _SAME_VALUES and position == 0 and not node.domain:
+            if node.op_type in SAME_VALUES and position == 0 and not node.domain:
                 return self._use(node.output[0])
             version = self._opsets.get(node.domain, 1)
             parameter = parameter_names(node, version, self._resolved.values)[position]
@@ -226,7 +239,7 @@ class ModelSource:
         """Smallest extent the values of ``name`` index into, if they index anything."""
         bounds = []
         for node, position in self._consumers.get(name, ()):
-            if node.op_type in _SAME_VALUES and position == 0 and not node.domain:
+            if node.op_type in SAME_VALUES and position == 0 and not node.domain:
                 bounds.append(self._index_bound(node.output[0]))
             elif node.op_type in ("Gather", "GatherElements") and position == 1:
                 bounds.append(self._gathered_extent(node))
