@@ -47,7 +47,7 @@ def read_model(path: Path) -> FlatModel:
             that is cyclic or reads values nobody produces.
     """
     model = _inlined(_parse(path), path)
-    _check_text(model.graph, path)
+    _check_text(model, path)
     opsets = {_domain(opset.domain): int(opset.version) for opset in model.opset_import}
     _check_opsets(opsets, model.graph, path)
     graph = model.graph
@@ -125,10 +125,14 @@ def _check_opsets(opsets: Mapping[str, int], graph: GraphProto, path: Path) -> N
         )
 
 
-def _check_text(graph: GraphProto, path: Path) -> None:
+def _check_text(model: ModelProto, path: Path) -> None:
     """Names that are not UTF-8 arrive as bytes and would fail somewhere far from here."""
+    graph = model.graph
+    if not all(isinstance(opset.domain, str) for opset in model.opset_import):
+        raise ModelError(f"{path}: a domain of opset_import is not UTF-8; export the model again")
     for node in graph.node:
-        texts = (node.name, node.op_type, node.domain, *node.input, *node.output)
+        names = (node.name, node.op_type, node.domain, *node.input, *node.output)
+        texts = (*names, *(attribute.name for attribute in node.attribute))
         if not all(isinstance(text, str) for text in texts):
             raise ModelError(f"{path}: a node has a name that is not UTF-8; export the model again")
     named = (*graph.initializer, *graph.input, *graph.output, *graph.value_info)

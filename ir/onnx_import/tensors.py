@@ -30,7 +30,7 @@ def is_external(tensor: TensorProto) -> bool:
 def has_data(tensor: TensorProto, folder: Path) -> bool:
     """Whether the tensor's numbers can be read, from the model or a file in ``folder``."""
     if is_external(tensor):
-        location = external_data_helper.ExternalDataInfo(tensor).location
+        location = next((each.value for each in tensor.external_data if each.key == "location"), "")
         return bool(location) and (folder / location).is_file()
     if 0 in tensor.dims or tensor.raw_data:
         return True

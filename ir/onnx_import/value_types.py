@@ -55,10 +55,18 @@ class ValueType:
 
     def __str__(self) -> str:
         """For example ``FLOAT[N, 3, ?]``."""
-        name = TensorProto.DataType.Name(self.element) if self.element else "?"
+        name = _label(self.element)
         if self.shape is None:
             return f"{name} of unknown rank"
         return f"{name}[{', '.join('?' if dim is None else str(dim) for dim in self.shape)}]"
+
+
+_LABELS = {number: name for name, number in TensorProto.DataType.items()}
+
+
+def _label(element: int) -> str:
+    """ONNX name of an element type; files may hold numbers this onnx does not know."""
+    return str(_LABELS.get(element, f"number {element}")) if element else "?"
 
 
 def _dim(dim: Dim, fallback: Dim) -> Dim:
@@ -114,7 +122,7 @@ def dtype_of(element: int, name: str) -> DType:
     Raises:
         ModelError: an element type stowplan has no storage width for.
     """
-    label = TensorProto.DataType.Name(element)
+    label = _label(element)
     if label in _NAMES:
         return _NAMES[label]
     if label.startswith("FLOAT8"):
