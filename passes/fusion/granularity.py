@@ -28,13 +28,20 @@ class TileChoice:
         latency: time units of the whole group.
         granularity: tile width, height, reduction step.
         tiles: tiles across and down.
+        reductions: reduction steps per tile.
         by_rows: the snake runs along rows of tiles, else along columns.
     """
 
     latency: float
     granularity: Granularity
     tiles: tuple[int, int]
+    reductions: int
     by_rows: bool
+
+    @property
+    def steps(self) -> int:
+        """Steps the group takes."""
+        return self.tiles[0] * self.tiles[1] * self.reductions
 
     def traversal(self) -> tuple[int, ...]:
         """Raster numbers of the tiles in snake order."""
@@ -135,7 +142,7 @@ def best_tile(
         if best is None or latency[i] < best.latency:
             w, h, k = int(table.w[i]), int(table.h[i]), int(table.k[i])
             tiles = (shape.grid[0] // w, shape.grid[1] // h)
-            best = TileChoice(float(latency[i]), (w, h, k), tiles, by_rows)
+            best = TileChoice(float(latency[i]), (w, h, k), tiles, shape.grid[2] // k, by_rows)
     return best
 
 

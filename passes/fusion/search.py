@@ -9,14 +9,17 @@ need the producer's result), a group splits.
 import math
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from stowplan.errors import InfeasiblePlanError, Misfit
-from stowplan.passes.fusion.evaluate import evaluate
-from stowplan.passes.fusion.granularity import GroupShape, smallest_working_set
+from stowplan.passes.fusion.evaluate import Group, evaluate
+from stowplan.passes.fusion.granularity import TileChoice, smallest_working_set
 from stowplan.passes.fusion.instance import FusionInstance, FusionStep, topological
 from stowplan.passes.fusion.retention import Candidate, Operators, RetentionSolver, State
+
+WALK_SECONDS_PER_STEP = 25e-6
+"""Allowance for the reference evaluator, which walks every step of the final schedule."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +79,10 @@ def plan_fusion(
     began = time.perf_counter()
     search = _Search(instance, random.Random(seed))
     bound = lower_bound(instance)
-    best = search.start()
+    best = search.descend(search.start(), time_limit_s / 2)
     on_progress(best.latency, bound)
     while best.latency > bound * (1 + 1e-12):
-        left = time_limit_s - (time.perf_counter() - began)
+        left = time_limit_s - search.walk_s(best) - (time.perf_counter() - began)
         if left <= 0 or cancelled():
             break
         found = search.anneal(best, min(left, max(0.5, time_limit_s / 4)), cancelled)
@@ -129,6 +132,30 @@ class _Search:
             smallest_capacity_bytes=needed,
         )
 
+    def descend(self, start: Candidate, seconds: float) -> Candidate:
+        """Fuse maker and reader wherever that helps, until it helps nowhere."""
+        began = time.perf_counter()
+        best, improved = start, True
+        while improved:
+            improved = False
+            pairs = [
+                (groups[maker], groups[reader])
+                for groups in (best.groups,)
+                for reader in range(len(groups))
+                for maker in self._makers(groups, reader)
+            ]
+            for maker, reader in pairs:
+                if time.perf_counter() - began > seconds:
+                    return best
+                if maker not in best.groups or reader not in best.groups:
+                    continue
+                positions = best.groups.index(maker), best.groups.index(reader)
+                groups, first = self._fuse(best.groups, *positions)
+                found = self.retention.solve(groups, ()) if first >= 0 else None
+                if found is not None and found.latency < best.latency * (1 - 1e-12):
+                    best, improved = found, True
+        return best
+
     def anneal(self, start: Candidate, seconds: float, cancelled: Callable[[], bool]) -> Candidate:
         """Best candidate found within ``seconds`` from ``start``."""
         began = time.perf_counter()
@@ -175,23 +202,24 @@ class _Search:
                 return candidate.boundaries[: position + 1]
         return candidate.boundaries[: first + 1]
 
+    def walk_s(self, candidate: Candidate) -> float:
+        """Seconds to allow for the reference evaluator on ``candidate``."""
+        tiles = (tile for state in candidate.boundaries[-1][:1] for tile in _tiles(state))
+        walked = sum(tile.steps for tile in tiles)
+        return WALK_SECONDS_PER_STEP * walked
+
     def _relocated(self, groups: tuple[Operators, ...]) -> tuple[tuple[Operators, ...], int]:
         """Move a group next to a group that shares a tensor with it, or anywhere near."""
         source = self.rng.randrange(len(groups))
         moved = groups[source]
         rest = groups[:source] + groups[source + 1 :]
         if self.rng.random() < 0.7:
-            shape = self.retention.shape(moved)
-            assert shape is not None
+            own = self._boundary(moved)
             near = [
                 i
-                for i, other in enumerate(rest)
-                if (other_shape := self.retention.shape(other)) is not None
-                and (
-                    set(shape.group.sources)
-                    & {*other_shape.group.sinks, *other_shape.group.sources}
-                    or set(shape.group.sinks) & set(other_shape.group.sources)
-                )
+                for i, operators in enumerate(rest)
+                for other in (self._boundary(operators),)
+                if {*own.sources, *own.sinks} & {*other.sources, *other.sinks}
             ]
             if not near:
                 return groups, -1
@@ -203,30 +231,33 @@ class _Search:
         return (*rest[:target], moved, *rest[target:]), min(source, target)
 
     def _fused(self, groups: tuple[Operators, ...]) -> tuple[tuple[Operators, ...], int]:
-        """Pull a producer group into one of its readers; drop it when nobody else needs it."""
+        """Fuse a random reader with a random maker of one of its operands."""
         reader = self.rng.randrange(len(groups))
-        shape = self.retention.shape(groups[reader])
-        assert shape is not None
-        makers = [
+        makers = self._makers(groups, reader)
+        return self._fuse(groups, self.rng.choice(makers), reader) if makers else (groups, -1)
+
+    def _makers(self, groups: tuple[Operators, ...], reader: int) -> list[int]:
+        """Groups that make an operand of group ``reader``."""
+        wanted = set(self._boundary(groups[reader]).sources)
+        return [
             i
-            for i in range(len(groups))
-            if i != reader
-            and (other := self.retention.shape(groups[i])) is not None
-            and set(other.group.sinks) & set(shape.group.sources)
+            for i, operators in enumerate(groups)
+            if i != reader and wanted & set(self._boundary(operators).sinks)
         ]
-        if not makers:
-            return groups, -1
-        maker = self.rng.choice(makers)
+
+    def _fuse(
+        self, groups: tuple[Operators, ...], maker: int, reader: int
+    ) -> tuple[tuple[Operators, ...], int]:
+        """Pull a maker into one of its readers; drop it when nobody else needs it."""
         merged = tuple(sorted({*groups[maker], *groups[reader]}, key=self.rank.__getitem__))
-        merged_shape = self.retention.shape(merged)
-        if merged_shape is None or not self._valid_sinks(merged_shape, shape):
+        shape = self.retention.shape(merged)
+        if shape is None or shape.group.sinks != self._boundary(groups[reader]).sinks:
             return groups, -1
-        maker_shape = self.retention.shape(groups[maker])
-        assert maker_shape is not None
+        made = set(self._boundary(groups[maker]).sinks)
         needed = any(
-            set(maker_shape.group.sinks) & set(other.group.sources)
-            for i, ops in enumerate(groups)
-            if i not in (maker, reader) and (other := self.retention.shape(ops)) is not None
+            made & set(self._boundary(operators).sources)
+            for i, operators in enumerate(groups)
+            if i not in (maker, reader)
         )
         changed = list(groups)
         changed[reader] = merged
@@ -234,8 +265,10 @@ class _Search:
             del changed[maker]
         return tuple(changed), min(maker, reader)
 
-    def _valid_sinks(self, merged: GroupShape, reader: GroupShape) -> bool:
-        return merged.group.sinks == reader.group.sinks
+    def _boundary(self, operators: Operators) -> Group:
+        shape = self.retention.shape(operators)
+        assert shape is not None, "a group of the current list always has a grid"
+        return shape.group
 
     def _split(self, groups: tuple[Operators, ...]) -> tuple[tuple[Operators, ...], int]:
         """Give a member of a group, with all it needs inside, a group of its own."""
@@ -271,21 +304,26 @@ class _Search:
 
     def steps(self, candidate: Candidate) -> tuple[FusionStep, ...]:
         """Decode the best chain of states."""
-        chain: list[State] = []
-        state: State | None = candidate.boundaries[-1][0]
-        while state is not None and state.tile is not None:
-            chain.append(state)
-            state = state.previous
-        steps = []
-        for operators, reached in zip(candidate.groups, reversed(chain), strict=True):
-            assert reached.tile is not None
-            steps.append(
-                FusionStep(
-                    operators,
-                    reached.tile.granularity,
-                    tuple(sorted(reached.retained)),
-                    reached.tile.traversal(),
-                    reached.tile.latency,
-                )
+        tiles = reversed(list(_tiles(candidate.boundaries[-1][0])))
+        states = reversed(list(_chain(candidate.boundaries[-1][0])))
+        return tuple(
+            FusionStep(
+                operators,
+                tile.granularity,
+                tuple(sorted(state.retained)),
+                tile.traversal(),
+                tile.latency,
             )
-        return tuple(steps)
+            for operators, state, tile in zip(candidate.groups, states, tiles, strict=True)
+        )
+
+
+def _chain(state: State) -> Iterator[State]:
+    """States from the last boundary back to the one after the first group."""
+    while state.previous is not None:
+        yield state
+        state = state.previous
+
+
+def _tiles(state: State) -> Iterator[TileChoice]:
+    return (reached.tile for reached in _chain(state) if reached.tile is not None)
