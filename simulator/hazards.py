@@ -22,7 +22,8 @@ class Hazards:
     """Accesses to one address space in program order; mutable.
 
     Read after write, write after read and write after write are dependences; read after read is
-    none. The space is kept as segments ``[_starts[i], _starts[i + 1])`` of equal history.
+    none. A write over bytes that have been read waits for the readers, who waited for the writer.
+    The space is kept as segments ``[_starts[i], _starts[i + 1])`` of equal history.
     """
 
     def __init__(self) -> None:
@@ -36,8 +37,7 @@ class Hazards:
             found.update(segment.writer for segment in self._between(lower, upper))
         for lower, upper in writes:
             for segment in self._between(lower, upper):
-                found.add(segment.writer)
-                found.update(segment.readers)
+                found.update(segment.readers or (segment.writer,))
         return found - {-1}
 
     def record(self, command: int, reads: Iterable[Interval], writes: Iterable[Interval]) -> None:
