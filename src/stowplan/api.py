@@ -89,7 +89,7 @@ def compile(
 
     Args:
         model: ONNX file, ``light:NAME`` for a network shipped with onnx, or a graph, which is
-            planned as it is unless ``passes`` are given.
+            planned as it is unless ``passes`` or ``precision`` are given.
         target: name of a shipped target, a target file, or a target.
         planner: registry name; None takes the best registered.
         objective: ``offchip``, ``peak`` or ``cycles``.
@@ -97,7 +97,7 @@ def compile(
         precision: plan a float model at the sizes of this element type, ``int8``.
         dims: sizes of symbolic dimensions.
         overrides: ``field=value`` changes to the target, ``scratchpad.size=256KiB``.
-        passes: pipeline text instead of the usual passes.
+        passes: pipeline text instead of the usual passes; excludes ``precision``.
         track_weights: plan weights as scratchpad storages rather than stream them.
         seed: random seed.
         workers: threads a solver may use.
@@ -303,8 +303,20 @@ class Compiled:
 
 
 def _run_passes(graph: Graph, recipe: Recipe, usual: bool) -> Graph:
-    """Run the recipe's passes, or the usual ones."""
-    return graph
+    """Run the recipe's passes; where it names none, the usual ones if ``usual``."""
+    from stowplan.passes.pipeline import default_pipeline, run_pipeline
+
+    if recipe.passes is not None and recipe.precision is not None:
+        raise UsageError(
+            "precision and passes exclude each other: put "
+            f"precision{{dtype={recipe.precision}}} where it belongs among the passes"
+        )
+    if recipe.passes is not None:
+        return run_pipeline(graph, recipe.passes)
+    if usual:
+        return run_pipeline(graph, default_pipeline(recipe.precision))
+    only = "" if recipe.precision is None else f"precision{{dtype={recipe.precision}}}"
+    return run_pipeline(graph, only)
 
 
 def _checked(problem: Problem, plan: Plan, spent_s: float) -> Compiled:
