@@ -72,10 +72,11 @@ def progress_text(stage: str, progress: Progress | None) -> str:
     """What a planner has so far, in one line."""
     if progress is None:
         return stage
+    doing = f"{stage}: {progress.stage.removeprefix(stage).strip()}"
     if progress.incumbent is None:
-        return f"{stage}: {progress.stage}   no plan yet   bound {progress.bound:,}"
+        return f"{doing}   no plan yet   bound {progress.bound:,}"
     gap = (progress.incumbent - progress.bound) / progress.incumbent if progress.incumbent else 0.0
     return (
-        f"{stage}: {progress.stage}   best {progress.incumbent:,}   bound {progress.bound:,}"
+        f"{doing}   best {progress.incumbent:,}   bound {progress.bound:,}"
         f"   gap {percent(gap)}"
     )
