@@ -1,14 +1,14 @@
 """Operators that may be run right before their only consumer without loss.
 
 Operator ``a`` reads one storage ``x``, complete before it (and clean storages nobody else uses),
-and defines one storage ``y`` that only ``b`` reads. Running ``a`` later, right before the sequence that starts with ``m``
-and contains ``b``, holds ``x`` where ``y`` was held. That costs nothing when
+and defines one storage ``y`` that only ``b`` reads. Running ``a`` later, right before the sequence
+that starts with ``m`` and contains ``b``, holds ``x`` where ``y`` was held. That costs nothing when
 
 * nothing but ``b`` has to run after ``a``;
 * ``x`` is no larger than ``y`` and no dearer to move, so it can be held, spilled and reloaded in
   place of ``y``;
-* the step of ``a`` fits at its new place: ``m`` uses ``x`` anyway, or what ``m`` defines is at least
-  as large as what ``a`` adds, and ``m`` cannot define it in place.
+* the step of ``a`` fits at its new place: ``m`` uses ``x`` anyway, or what ``m`` defines is at
+  least as large as what ``a`` adds, and ``m`` cannot define it in place.
 
 So some optimal plan runs ``a`` and the sequence back to back. Applied from the consumers up, this
 fuses chains and whole branches of cells into *sequences*; an order is then one of sequences.

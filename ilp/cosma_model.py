@@ -201,12 +201,12 @@ def _presence(built: CosmaModel, windows: _Windows) -> None:
         for t in range(window.start, window.stop + 1):
             now = _present(built, v, t, creators)
             before = _present(built, v, t - 1, creators)
-            out = [built.spill[v, t]] if (v, t) in built.spill else []
-            exclusive = now if v in sources else now + out
+            left = [built.spill[v, t]] if (v, t) in built.spill else []
+            exclusive = now if v in sources else now + left
             if len(exclusive) > 1:
                 model.addConstraint(_sum(exclusive) <= 1, f"state[{v},{t}]")  # (1)
             held = [built.hold[v, t]] if (v, t) in built.hold else []
-            for name, term in (("hold", held), ("spill", out)):
+            for name, term in (("hold", held), ("spill", left)):
                 if term:  # (6)
                     model.addConstraint(_sum(term) <= _sum(before), f"{name}[{v},{t}]")
             kept = held + ([built.fetch[v, t]] if (v, t) in built.fetch else [])

@@ -84,7 +84,7 @@ class Incumbent:
         started = time.monotonic()
         memory = target.memory_spec(options.track_weights)
         problem = planning_problem(graph, memory)
-        plan = plan_greedy(graph, target, options)
+        plan = plan_greedy(graph, target, replace(options, settings=()))
         found = Incumbent(graph, target, options, planner, problem, started, plan, 0)
         found.value = found.measure(plan)
         if options.objective == "offchip":

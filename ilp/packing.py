@@ -2,19 +2,25 @@
 
 Stays that replace one another in place share one address and are placed as one *group*. The stays'
 space in time is ``schedule.occupancy``: of two stays sharing a step in place only the larger
-counts. First best-fit in several orders, then CP-SAT's two-dimensional no-overlap.
+counts. The groups fall into components that never live at the same time; each is packed on its own:
+best-fit in several orders, CP-SAT's two-dimensional no-overlap for a moment, the depth-first packer
+of ``ilp.allocate_pack``, then CP-SAT for the rest of the time.
 """
 
+import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import gcd
 
 from ortools.sat.python import cp_model
 
+from stowplan.ilp import allocate_pack
 from stowplan.ilp.cpsat import run_cpsat
 from stowplan.ilp.milp import Limits
 from stowplan.ilp.schedule import Schedule, load_bytes, occupancy
 from stowplan.passes.problem import PlanningProblem
+
+FIRST_SEARCH_S = 2.0
 
 Box = tuple[int, int, int]
 """(start, end, size) of one stay's space."""
@@ -78,13 +84,73 @@ def pack(
     groups = _groups(problem, schedule, real)
     if any(group.top < 0 for group in groups):
         return Packing(None, proven=True)
+    addresses = [0] * len(schedule.stays)
+    end = time.monotonic() + limits.seconds
+    for component in _components(groups):
+        found, proven = _pack_component(problem, component, space, search, limits, end)
+        if found is None:
+            return Packing(None, proven)
+        for group, address in zip(component, found, strict=True):
+            for stay in group.stays:
+                addresses[stay] = address
+    return Packing(tuple(addresses))
+
+
+def _components(groups: Sequence[_Group]) -> Iterator[list[_Group]]:
+    """Groups that are linked by common steps."""
+    component: list[_Group] = []
+    reached = 0
+    for group in sorted(groups, key=lambda g: (g.start, g.end)):
+        if component and group.start >= reached:
+            yield component
+            component = []
+        component.append(group)
+        reached = max(reached, group.end)
+    if component:
+        yield component
+
+
+def _pack_component(
+    problem: PlanningProblem,
+    groups: list[_Group],
+    space: int,
+    search: bool,
+    limits: Limits,
+    end: float,
+) -> tuple[list[int] | None, bool]:
+    """Addresses of the groups, or None and whether there are none."""
+    position = {group.stays: i for i, group in enumerate(groups)}
     for ranked in _orders(groups):
         found = _best_fit(ranked)
         if found is not None:
-            return Packing(_spread(schedule, ranked, found))
-    if not search or limits.seconds <= 0:
-        return Packing(None)
-    return _search(problem, schedule, groups, space, limits)
+            addresses = [0] * len(groups)
+            for group, address in zip(ranked, found, strict=True):
+                addresses[position[group.stays]] = address
+            return addresses, True
+    stages = ((_search, FIRST_SEARCH_S), (_allocate, limits.seconds / 2), (_search, limits.seconds))
+    for stage, seconds in stages if search else ():
+        left = end - time.monotonic()
+        if left <= 0 or limits.cancelled():
+            break
+        solved, proven = stage(problem, groups, space, replace(limits, seconds=min(left, seconds)))
+        if proven:
+            return solved, True
+    return None, False
+
+
+def _allocate(
+    problem: PlanningProblem, groups: Sequence[_Group], space: int, limits: Limits
+) -> tuple[list[int] | None, bool]:
+    """The depth-first packer; it knows boxes of one size that may lie anywhere."""
+    plain = all(len(group.boxes) == 1 for group in groups)
+    if not plain or any(group.top < space - group.size for group in groups):
+        return None, False
+    boxes = [group.boxes[0] for group in groups]
+    starts, ends, sizes = zip(*boxes, strict=True)
+    found = allocate_pack.pack(starts, ends, sizes, space, limits.seconds)
+    if found.offsets is None:
+        return None, found.proved
+    return [int(offset) for offset in found.offsets], True
 
 
 def _groups(problem: PlanningProblem, schedule: Schedule, capacity: int) -> list[_Group]:
@@ -151,21 +217,9 @@ def _lowest(group: _Group, placed: Sequence[tuple[Box, int]]) -> int | None:
     return None if best is None else best[1]
 
 
-def _spread(schedule: Schedule, groups: Sequence[_Group], found: Sequence[int]) -> tuple[int, ...]:
-    addresses = [0] * len(schedule.stays)
-    for group, address in zip(groups, found, strict=True):
-        for stay in group.stays:
-            addresses[stay] = address
-    return tuple(addresses)
-
-
 def _search(
-    problem: PlanningProblem,
-    schedule: Schedule,
-    groups: Sequence[_Group],
-    space: int,
-    limits: Limits,
-) -> Packing:
+    problem: PlanningProblem, groups: Sequence[_Group], space: int, limits: Limits
+) -> tuple[list[int] | None, bool]:
     unit = gcd(*problem.size) or 1
     model = cp_model.CpModel()
     offsets, times, places = [], [], []
@@ -181,8 +235,8 @@ def _search(
     _mirror(model, groups, offsets, space // unit, unit)
     outcome = run_cpsat(model, limits)
     if outcome.found:
-        return Packing(_spread(schedule, groups, [outcome.value(o) * unit for o in offsets]))
-    return Packing(None, proven=outcome.infeasible)
+        return [outcome.value(offset) * unit for offset in offsets], True
+    return None, outcome.infeasible
 
 
 def _mirror(

@@ -29,12 +29,13 @@ bound, so every run yields a plan and a bound, and a run that cut off nothing is
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 from stowplan.ilp.chains import sequences
 from stowplan.ilp.inplace import in_place_pairs
 from stowplan.ilp.precedence import bits
-from stowplan.ilp.schedule import Schedule, space_bytes, stays_from_spans
+from stowplan.ilp.schedule import Schedule, stays_from_spans
 from stowplan.passes.problem import PlanningProblem
 
 NOTHING_LOST = 1 << 62
@@ -54,6 +55,21 @@ class Label(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Window:
+    """Part of an order that may be changed.
+
+    Attributes:
+        order: sequence indices in execution order.
+        low: first position that may change.
+        high: one past the last position that may change.
+    """
+
+    order: tuple[int, ...]
+    low: int
+    high: int
+
+
+@dataclass(frozen=True, slots=True)
 class SearchOptions:
     """How far to search.
 
@@ -62,16 +78,16 @@ class SearchOptions:
         below: only plans that cost less are of interest.
         width: labels kept per layer.
         free_moves: use the free-move rule.
-        ahead: bytes that still have to be paid once the given operators have run.
         stopped: polled now and then.
+        window: keep a given order of the sequences but for a window of it.
     """
 
     capacity_bytes: int
     below: int
     width: int
     free_moves: bool
-    ahead: Callable[[int], int]
     stopped: Callable[[], bool]
+    window: "Window | None" = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,14 +285,34 @@ class _Search:
         self.lost = NOTHING_LOST
         self.labels = 0
         self.expanded = 0
+        self.before = [block.before for block in tables.blocks]
+        self.successors: Sequence[Sequence[int]] = tables.successors
+        if options.window is not None:
+            self._pin(options.window)
         self._most_sets = max(MIN_EVICTION_SETS, min(options.width // 8, MAX_EVICTION_SETS))
         self._next: Layer = {}
         self._next_ready: Ready = {}
 
+    def _pin(self, window: Window) -> None:
+        """Add the precedence of a fixed order outside a window."""
+        order, low, high = window.order, window.low, window.high
+        members = [block.members for block in self.tables.blocks]
+        successors = [set(found) for found in self.tables.successors]
+        inside = order[low:high]
+        for earlier, later in pairwise([*order[:low], -1, *order[high:]]):
+            for a in inside if earlier < 0 else (earlier,):
+                for b in inside if later < 0 else (later,):
+                    self.before[b] |= members[a]
+                    successors[a].add(b)
+        if not inside and 0 < low < len(order):
+            self.before[order[low]] |= members[order[low - 1]]
+            successors[order[low - 1]].add(order[low])
+        self.successors = [sorted(found) for found in successors]
+
     def run(self) -> SearchResult:
         tables, options = self.tables, self.options
         blocks = tables.blocks
-        first = tuple(i for i, block in enumerate(blocks) if not block.before)
+        first = tuple(i for i in range(len(blocks)) if not self.before[i])
         layer: Layer = {0: [Label(0, tables.clean, 0, None, -1, ())]}
         ready: Ready = {0: first}
         for _ in blocks:
@@ -305,7 +341,7 @@ class _Search:
                     if after not in self._next_ready:
                         rest = tuple(x for x in ready[done] if x != i)
                         self._next_ready[after] = rest + tuple(
-                            x for x in tables.successors[i] if not tables.blocks[x].before & ~after
+                            x for x in self.successors[i] if not self.before[x] & ~after
                         )
         return True
 
@@ -358,7 +394,7 @@ class _Search:
         tables, options = self.tables, self.options
         after = done | 1 << o
         cost = label.cost
-        limit = options.below - options.ahead(after)
+        limit = options.below
         if cost >= limit:
             return
         others = label.resident & ~tables.use[o]
@@ -381,7 +417,7 @@ class _Search:
             if left > 0:
                 sets, more = eviction_sets(candidates, left, limit - paid, self._most_sets)
                 if more:
-                    self.lost = min(self.lost, paid + options.ahead(after))
+                    self.lost = min(self.lost, paid)
             for chosen in sets if paid < limit else ():
                 evicted = _mask(chosen)
                 total = paid + sum(self._eviction_cost(label.copied, v, done) for v in chosen)
@@ -429,10 +465,9 @@ class _Search:
         width = self.options.width
         if sum(map(len, layer.values())) <= width:
             return {done: labels for done, labels in layer.items() if labels}
-        ahead = self.options.ahead
         ranked = sorted(
             (
-                (label.cost + ahead(done), -self.tables.bytes_of(label.resident), done, i)
+                (label.cost, -self.tables.bytes_of(label.resident), done, i)
                 for done, labels in layer.items()
                 for i, label in enumerate(labels)
             )
@@ -496,8 +531,3 @@ def timed(seconds: float, cancelled: Callable[[], bool]) -> Callable[[], bool]:
     """A stop test for a span of time from now."""
     end = time.monotonic() + seconds
     return lambda: cancelled() or time.monotonic() > end
-
-
-def search_space(problem: PlanningProblem) -> int:
-    """Capacity to search with: rounded sizes may fill the scratchpad's last, partial unit."""
-    return space_bytes(problem)

@@ -67,9 +67,9 @@ class Machine:
                 new_index, old_index = names[new], names[old]
                 defines = {v for v, a in self.accesses[o] if a.defines}
                 writes = {v for v, a in self.accesses[o] if a.writes}
-                if new_index in defines and old_index not in writes:
-                    if self.size[new_index] <= self.size[old_index]:
-                        found.add((new_index, old_index))
+                fits = self.size[new_index] <= self.size[old_index]
+                if fits and new_index in defines and old_index not in writes:
+                    found.add((new_index, old_index))
         return found
 
     def start(self) -> State:

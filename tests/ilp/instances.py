@@ -57,7 +57,10 @@ class Features:
 def random_graph(seed: int, features: Features) -> Graph:
     """A connected-ish random DAG: operator ``k`` reads earlier tensors and writes one or two."""
     rng = random.Random(seed)
-    size = lambda: rng.choice(features.sizes)  # noqa: E731
+
+    def size() -> int:
+        return rng.choice(features.sizes)
+
     tensors = [_tensor(f"x{i}", size(), Role.INPUT) for i in range(rng.randint(1, 2))]
     operators: list[Operator] = []
     readable = [tensor.name for tensor in tensors]
