@@ -12,7 +12,7 @@
       conv: Conv(x, w) -> (y) attributes {group = 1} epilogue (Relu) nodes (conv, relu)
     }
 
-Names that are no plain words are JSON strings; ``#`` begins a comment. What a clause does not say
+Names that are no plain words, or one of the words of this format, are JSON strings; ``#`` begins a comment. What a clause does not say
 has its default. Every field of every tensor and operator is kept, and so is their order.
 """
 
@@ -25,6 +25,8 @@ from stowplan.ir.text_tokens import TokenReader
 from stowplan.ir.text_values import attribute_value, dtype, role
 
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*\Z")
+_CLAUSES = "attributes domain epilogue in_place nodes parent prologue region view workspace"
+_RESERVED = frozenset(_CLAUSES.split()) | {"graph", "operators", "tensors"}
 
 
 def print_graph(graph: Graph) -> str:
@@ -64,7 +66,7 @@ def parse_graph(text: str, source: str = "graph") -> Graph:
 
 
 def _name(name: str) -> str:
-    return name if _WORD.match(name) else json.dumps(name)
+    return name if _WORD.match(name) and name not in _RESERVED else json.dumps(name)
 
 
 def _names(names: Iterable[str]) -> str:
