@@ -18,6 +18,7 @@ from stowplan.passes.fusion.granularity import TileChoice, smallest_working_set
 from stowplan.passes.fusion.instance import FusionInstance, FusionStep, topological
 from stowplan.passes.fusion.retention import Candidate, Operators, RetentionSolver, State
 
+RELATIVE_ROUNDING = 1e-12
 WALK_SECONDS_PER_STEP = 25e-6
 """Allowance for the reference evaluator, which walks every step of the final schedule."""
 
@@ -40,8 +41,13 @@ class FusionSchedule:
 
     @property
     def gap(self) -> float:
-        """(latency - bound) / latency."""
-        return (self.latency - self.lower_bound) / self.latency if self.latency else 0.0
+        """(latency - bound) / latency; rounding never makes it negative."""
+        return max(0.0, 1 - self.lower_bound / self.latency) if self.latency else 0.0
+
+    @property
+    def proven(self) -> bool:
+        """The bound meets the latency up to rounding."""
+        return self.gap < RELATIVE_ROUNDING
 
 
 def lower_bound(instance: FusionInstance) -> float:
@@ -68,7 +74,7 @@ def plan_fusion(
     instance: FusionInstance,
     time_limit_s: float = 10.0,
     seed: int = 0,
-    on_progress: Callable[[float, float], None] = lambda best, bound: None,
+    on_progress: Callable[[float, float, float], None] = lambda best, bound, elapsed_s: None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> FusionSchedule:
     """Schedule ``instance``; stops at the time limit or when the bound is met.
@@ -80,15 +86,15 @@ def plan_fusion(
     search = _Search(instance, random.Random(seed))
     bound = lower_bound(instance)
     best = search.descend(search.start(), time_limit_s / 2)
-    on_progress(best.latency, bound)
-    while best.latency > bound * (1 + 1e-12):
+    on_progress(best.latency, bound, time.perf_counter() - began)
+    while best.latency > bound * (1 + RELATIVE_ROUNDING):
         left = time_limit_s - search.walk_s(best) - (time.perf_counter() - began)
         if left <= 0 or cancelled():
             break
         found = search.anneal(best, min(left, max(0.5, time_limit_s / 4)), cancelled)
         if found.latency < best.latency:
             best = found
-            on_progress(best.latency, bound)
+            on_progress(best.latency, bound, time.perf_counter() - began)
         if search.exhausted:
             break
     steps = search.steps(best)

@@ -60,9 +60,13 @@ def compile_command(
 
     Ctrl-C while planning keeps the best plan so far.
     """
+    from stowplan.cli_fusion import compile_instance, is_instance_file
     from stowplan.passes.planner import PlanOptions
     from stowplan.recipe import Recipe
 
+    if is_instance_file(model):
+        compile_instance(model, out, time_limit, seed, output)
+        return
     recipe = Recipe(
         target=target,
         overrides=tuple(override or ()),
