@@ -1,17 +1,19 @@
 """Finding element-wise operators that can be fused behind another operator.
 
 From the head's output the group grows to the nearest element-wise operator through which everything
-that depends on the output flows: one operator in a chain, or a whole diamond such as ``x * sigmoid
-(x)`` or the Erf form of GELU. It grows again from there until nothing more fits.
+that depends on the output flows: one operator in a chain, or a whole diamond such as that of SiLU
+(a Sigmoid and a Mul) or the Erf form of GELU. It grows again from there until nothing more fits. A
+Reshape that keeps the innermost dimension, as exporters put behind Gemm, may stand in between.
 """
 
 from dataclasses import dataclass
 
 from stowplan.ir.graph import Graph, Operator, Role
 from stowplan.passes.grouping import Group
-from stowplan.passes.kinds import is_arithmetic
+from stowplan.passes.kinds import is_arithmetic, is_plain
 
 _LARGEST_DIAMOND = 12
+_RESHAPE = "Reshape"
 _SUMS = ("Add", "Sum", "QLinearAdd")
 
 
@@ -64,6 +66,8 @@ class _Finder:
                 given.update(op.inputs)
             tail += step
             current = step[-1].outputs[0]
+        while tail and tail[-1].kind == _RESHAPE:
+            current = tail.pop().inputs[0]
         if not tail:
             return None
         self._taken.update(op.name for op in (head, *tail))
@@ -104,7 +108,7 @@ class _Finder:
         )
 
     def _may_join(self, op: Operator, current: str, inside: set[str], given: set[str]) -> bool:
-        if op.name in self._taken or not is_arithmetic(op):
+        if op.name in self._taken or not (is_arithmetic(op) or self._regroups_rows(op)):
             return False
         before, after = self._graph.tensor[current], self._graph.tensor[op.outputs[0]]
         if before.elements != after.elements:
@@ -117,6 +121,13 @@ class _Finder:
             and self._graph.tensor[name].role is not Role.WEIGHT
         ]
         return not strangers or (self._rules.residual and op.kind in _SUMS and len(op.inputs) == 2)
+
+    def _regroups_rows(self, op: Operator) -> bool:
+        """A Reshape between element-wise operators that keeps the innermost dimension."""
+        if op.kind != _RESHAPE or not is_plain(op) or op.parent is not None:
+            return False
+        before, after = (self._graph.tensor[n].shape for n in (op.inputs[0], op.outputs[0]))
+        return bool(before and after) and before[-1] == after[-1]
 
     def _residual(self, op: Operator, given: set[str]) -> list[str]:
         """Operands new to the group that ``op`` adds element for element."""
