@@ -137,7 +137,7 @@ def _moves(queues: Queues, state: State, engine: int) -> bool:
     command = state.command[engine]
     if command < 0 or (engine == 3 and queues.both[command]):
         return False
-    return state.delay[command] == 0 and state.units[command] > 0
+    return bool(state.delay[command] == 0 and state.units[command] > 0)
 
 
 @numba.njit(cache=True)
@@ -148,7 +148,7 @@ def _rate(queues: Queues, state: State, engine: int) -> int:
         return 0
     if state.delay[command] > 0 or state.accesses[command] == 0:
         return 0
-    return queues.rate[command]
+    return int(queues.rate[command])
 
 
 @numba.njit(cache=True)
@@ -210,7 +210,7 @@ def _span(state: State) -> int:
         if state.grant[engine] > 0:
             until = -(-state.accesses[command] // state.grant[engine])
             span = until if span < 0 else min(span, until)
-    return span
+    return int(span)
 
 
 @numba.njit(cache=True)

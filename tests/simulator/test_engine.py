@@ -154,4 +154,4 @@ def test_the_kernel_is_compiled_once() -> None:
     both(Program((transfer(LOAD, 80),)))
     both(Program(()))
     both(Program((compute(ARRAY, 3, joint=True), transfer(STORE, 2, (0,)))))
-    assert len(kernels.run.signatures) == 1
+    assert len(getattr(kernels.run, "signatures")) == 1  # noqa: B009 - numba adds it

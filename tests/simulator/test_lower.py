@@ -239,22 +239,22 @@ def race(case: Case, plan: Plan, program: Program, timing: Timing) -> str | None
     memory: dict[tuple[str, str, int], Content] = {}
     for storage in storage_model(case.graph).storages:
         if storage.starts_in_dram:
-            for b in range(storage.size_bytes):
-                memory["dram", storage.name, b] = ("", storage.name, b)
+            name = storage.name
+            memory.update({("dram", name, b): ("", name, b) for b in range(storage.size_bytes)})
     moments = sorted(actions(case, plan, program, timing), key=lambda a: (a.cycle, a.phase))
     for action in moments:
         for place in action.reads:
-            storage, b = place[1], place[3]
+            name, b = place[1], place[3]
             found = memory.get(key(place), UNDEFINED)
-            wanted = expected.get((action.operator, storage, b), UNDEFINED)
+            wanted = expected.get((action.operator, name, b), UNDEFINED)
             if action.operator and wanted not in (UNDEFINED, found):
                 return f"{action.operator} reads {found} for {wanted} in cycle {action.cycle}"
-            action.copied[storage, b] = found
+            action.copied[name, b] = found
         for place in action.writes:
-            storage, b = place[1], place[3]
-            value = (action.operator, storage, b)
+            name, b = place[1], place[3]
+            value = (action.operator, name, b)
             if not action.operator:
-                value = action.copied[storage, b]
+                value = action.copied[name, b]
             memory[key(place)] = UNDEFINED if action.phase == 3 else value
     return None
 
