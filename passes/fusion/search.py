@@ -51,16 +51,21 @@ class FusionSchedule:
 
 
 def lower_bound(instance: FusionInstance) -> float:
-    """Larger of: every operator once at native tiles; every input and output moved once."""
+    """Larger of: every operator once at native tiles; every input and output moved once.
+
+    Inside a group a MatMul may make slices narrower than a native tile at a proportional price, so
+    fractions of native tiles count as such for it.
+    """
     native_w, native_h = instance.native_granularity
     compute = 0.0
     for op in range(instance.operators):
         out = instance.outputs[op][0]
-        tiles = math.ceil(instance.widths[out] / native_w) * math.ceil(
-            instance.heights[out] / native_h
-        )
-        depth = instance.widths[instance.inputs[op][0]] / native_w if instance.is_matmul(op) else 1
-        compute += instance.base_costs[op] * tiles * depth
+        across, down = instance.widths[out] / native_w, instance.heights[out] / native_h
+        if instance.is_matmul(op):
+            depth = instance.widths[instance.inputs[op][0]] / native_w
+            compute += instance.base_costs[op] * across * down * depth
+        else:
+            compute += instance.base_costs[op] * math.ceil(across) * math.ceil(down)
     made, consumers = instance.producers(), instance.consumers()
     moved = sum(
         instance.size(t)
