@@ -4,7 +4,7 @@
         [--track-weights] [--prove] [--out results.md]
 
 Each row is a plan that passed the checker and was simulated, or the reason there is none. Symbolic
-dimensions are bound to 1 (batch) and 128 (everything else).
+dimensions whose name has "seq" are bound to 128, others to 1.
 """
 
 import argparse
@@ -119,7 +119,7 @@ def _compile(
         )
     except StowplanError as error:
         wanted = re.findall(r"--dim (\S+?)=", str(error))
-        missing = {name: 1 if "batch" in name else 128 for name in wanted if name not in dims}
+        missing = {name: 128 if "seq" in name else 1 for name in wanted if name not in dims}
         if not missing:
             raise
         return _compile(path, planner, arguments, overrides, dims | missing)
