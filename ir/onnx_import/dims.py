@@ -1,5 +1,6 @@
 """Bind symbolic dimensions of the model's inputs to extents."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -33,6 +34,24 @@ def bind_dims(model: FlatModel, dims: Mapping[str, int]) -> FlatModel:
         inputs={name: value_types.bind(value, dims) for name, value in inputs.items()},
         declared={name: value_types.bind(value, dims) for name, value in model.declared.items()},
     )
+
+
+def unnamed_batches(model: FlatModel, dims: Mapping[str, int]) -> tuple[str, ...]:
+    """Leading dimensions of inputs that an exporter left without a name of its own.
+
+    tf2onnx numbers them ``unk__N``; others write none at all. They stand for the batch.
+    """
+    inputs = {name: _named(name, value) for name, value in model.inputs.items()}
+    leading = {value.shape[0] for value in inputs.values() if value.shape}
+    inner = {dim for value in inputs.values() for dim in (value.shape or ())[1:]}
+    return tuple(
+        name
+        for name in symbols(inputs)
+        if name in leading - inner and name not in dims and _UNNAMED.fullmatch(name)
+    )
+
+
+_UNNAMED = re.compile(r"unk__\d+|.+:0")
 
 
 def symbols(inputs: Mapping[str, ValueType]) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from stowplan.ir.graph import Graph
 from stowplan.ir.onnx_import.build import build_graph
-from stowplan.ir.onnx_import.dims import bind_dims
+from stowplan.ir.onnx_import.dims import bind_dims, unnamed_batches
 from stowplan.ir.onnx_import.reader import read_model
 from stowplan.ir.onnx_import.resolve import resolve
 from stowplan.ir.onnx_import.source import ModelSource
@@ -36,14 +36,20 @@ def import_model(
 
     Args:
         path: the ``.onnx`` file; external weight data may be absent.
-        dims: extents of symbolic input dimensions by name; a nameless one is ``INPUT:AXIS``.
+        dims: extents of symbolic input dimensions by name; a nameless one is ``INPUT:AXIS``. A
+            batch dimension the exporter left unnamed is taken as 1, with a warning.
         seed: of the random numbers that stand in for absent weight data.
 
     Raises:
         ModelError: the file is no usable model, a ``dims`` name is unknown, a shape stays
             unresolved, or control flow depends on data.
     """
-    model = bind_dims(read_model(Path(path)), dims)
-    resolved = resolve(model)
+    model = read_model(Path(path))
+    batches = unnamed_batches(model, dims)
+    resolved = resolve(bind_dims(model, {**dims, **dict.fromkeys(batches, 1)}))
     graph, warnings = build_graph(resolved)
-    return ImportedModel(graph, warnings, ModelSource(resolved, seed))
+    assumed = tuple(
+        f"batch dimension {name!r} has no size; assuming 1, set another with --dim {name}=N"
+        for name in batches
+    )
+    return ImportedModel(graph, (*assumed, *warnings), ModelSource(resolved, seed))

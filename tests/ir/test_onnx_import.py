@@ -94,10 +94,27 @@ def test_unresolved_listing_is_capped(tmp_path: Path) -> None:
 
 
 def test_nameless_dimension_binds_by_input_and_axis(tmp_path: Path) -> None:
-    path = save(tmp_path, [helper.make_node("Relu", ["x"], ["y"])], {"x": [None, 4]}, {"y": None})
-    with pytest.raises(ModelError, match="--dim x:0=N"):
+    path = save(tmp_path, [helper.make_node("Relu", ["x"], ["y"])], {"x": [4, None]}, {"y": None})
+    with pytest.raises(ModelError, match="--dim x:1=N"):
         import_model(path)
-    assert import_model(path, {"x:0": 3}).graph.tensor["y"].shape == (3, 4)
+    assert import_model(path, {"x:1": 3}).graph.tensor["y"].shape == (4, 3)
+
+
+@pytest.mark.parametrize("name", [None, "unk__616"])
+def test_batch_left_unnamed_by_the_exporter_is_one(tmp_path: Path, name: str | None) -> None:
+    path = save(tmp_path, [helper.make_node("Relu", ["x"], ["y"])], {"x": [name, 4]}, {"y": None})
+    imported = import_model(path)
+    assert imported.graph.tensor["y"].shape == (1, 4)
+    assert any("assuming 1" in warning for warning in imported.warnings)
+    given = import_model(path, {name or "x:0": 2})
+    assert given.graph.tensor["y"].shape == (2, 4)
+    assert not given.warnings
+
+
+def test_named_batch_must_be_given(tmp_path: Path) -> None:
+    path = save(tmp_path, [helper.make_node("Relu", ["x"], ["y"])], {"x": ["N", 4]}, {"y": None})
+    with pytest.raises(ModelError, match="--dim N=N"):
+        import_model(path)
 
 
 def test_data_dependent_shape_names_the_operator(tmp_path: Path) -> None:
