@@ -100,6 +100,19 @@ class Incumbent:
         return traffic(self.graph, plan, self.problem.memory).noncompulsory_bytes
 
     @property
+    def moves_bytes(self) -> bool:
+        """Whether the plan moves bytes some plan could avoid."""
+        memory = self.problem.memory
+        still = replace(self.plan, residencies=(), transfers=(), direct=())
+        least = traffic(self.graph, still, memory).noncompulsory_bytes
+        return traffic(self.graph, self.plan, memory).noncompulsory_bytes > least
+
+    def restore(self, bound: int, source: str) -> None:
+        """Measure the plan again after ``value`` was set above it; ``bound`` holds for any plan."""
+        self.value = self.measure(self.plan)
+        self.bound, self.bound_source = min(bound, self.value), source
+
+    @property
     def elapsed_s(self) -> float:
         """Seconds since planning began."""
         return time.monotonic() - self.started

@@ -6,6 +6,8 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.ilp.brute_force import least_noncompulsory_bytes
+from tests.ilp.instances import Features, random_graph, small_target
 
 from stowplan.errors import InfeasiblePlanError, UsageError
 from stowplan.ilp.cosma import plan_cosma
@@ -18,9 +20,6 @@ from stowplan.passes.greedy import plan_greedy
 from stowplan.passes.planner import PlanOptions
 from stowplan.passes.problem import planning_problem
 from stowplan.targets.target import Target
-
-from tests.ilp.brute_force import least_noncompulsory_bytes
-from tests.ilp.instances import Features, random_graph, small_target
 
 
 def tight_target(graph: Graph, track_weights: bool, spare_bytes: int) -> Target:
