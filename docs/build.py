@@ -1,4 +1,4 @@
-"""Build the documentation site: README and every Markdown file under docs/ become pages of site/.
+"""Build the documentation site: Markdown files at the root and under docs/ become site/.
 
     python docs/build.py            # writes site/
     python docs/build.py --check    # also fails on dead links between pages
@@ -20,7 +20,18 @@ from markupsafe import Markup
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
 README = ROOT / "README.md"
-ORDER = ("index", "cli", "report", "plans", "targets", "python", "operators")
+AT_ROOT = (README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md")
+ORDER = (
+    "index",
+    "cli",
+    "report",
+    "plans",
+    "targets",
+    "python",
+    "operators",
+    "CONTRIBUTING",
+    "CHANGELOG",
+)
 ASSETS = (".svg", ".png")
 LINK = re.compile(r'(?:href|src)="([^"#:]+)(#[^"]*)?"')
 
@@ -41,7 +52,8 @@ def read_page(source: Path) -> Page:
     html = re.sub(r'((?:href|src)=")docs/', r"\1", html) if source == README else html
     html = re.sub(r'(href="[^":]+)\.md(["#])', r"\1.html\2", html)
     title = next((line[2:] for line in text.splitlines() if line.startswith("# ")), source.stem)
-    path = "index" if source == README else str(source.relative_to(DOCS).with_suffix(""))
+    folder = ROOT if source in AT_ROOT else DOCS
+    path = "index" if source == README else str(source.relative_to(folder).with_suffix(""))
     return Page(path, title, html)
 
 
@@ -66,6 +78,7 @@ def write_site(pages: list[Page], site: Path) -> None:
             ),
             "utf-8",
         )
+    shutil.copyfile(ROOT / "LICENSE", site / "LICENSE")
     for asset in DOCS.rglob("*"):
         if asset.suffix in ASSETS:
             copy = site / asset.relative_to(DOCS)
@@ -89,7 +102,7 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="fail on dead links")
     parser.add_argument("--out", type=Path, default=ROOT / "site", help="where to write")
     arguments = parser.parse_args()
-    pages = sorted((read_page(path) for path in (README, *DOCS.rglob("*.md"))), key=position)
+    pages = sorted((read_page(path) for path in (*AT_ROOT, *DOCS.rglob("*.md"))), key=position)
     write_site(pages, arguments.out)
     dead = dead_links(arguments.out)
     if arguments.check and dead:
