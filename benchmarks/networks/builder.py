@@ -165,8 +165,8 @@ class Net:
             for name in outputs
         ]
         graph = helper.make_graph(self.nodes, self.name, self.inputs, values, self.initializers)
-        opsets = [helper.make_opsetid("", 17)]
-        return helper.make_model(graph, opset_imports=opsets, ir_version=8)
+        opsets = [helper.make_opsetid("", 20)]
+        return helper.make_model(graph, opset_imports=opsets, ir_version=9)
 
 
 def _each(value: int | Sequence[int], count: int) -> list[int]:

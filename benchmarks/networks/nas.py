@@ -6,6 +6,7 @@ genotype are these two after 1x1 convolutions to the cell's width.
 
 from collections.abc import Callable
 
+import numpy as np
 import onnx
 
 from benchmarks.networks.builder import Net, Value
@@ -42,10 +43,10 @@ AMOEBANET_D_NORMAL: Genotype = (
     ("avg3", 1), ("conv1", 5),
 )  # fmt: skip
 AMOEBANET_D_REDUCTION: Genotype = (
-    ("max3", 0), ("max3", 0),
+    ("max2", 0), ("max3", 0),
     ("skip", 2), ("conv3", 1),
     ("conv1771", 2), ("max3", 2),
-    ("skip", 3), ("max3", 1),
+    ("skip", 3), ("max2", 1),
     ("avg3", 2), ("conv1", 3),
 )  # fmt: skip
 DARTS_NORMAL: Genotype = (
@@ -72,7 +73,7 @@ def nasnet_a_large() -> onnx.ModelProto:
         net,
         stem_width=96,
         width=168,
-        repeats=6,
+        repeats=(6, 6, 6),
         normal=lambda p, c, w: _cell(net, p, c, w, 1, NASNET_NORMAL, (0, 2, 3, 4, 5, 6)),
         reduction=lambda p, c, w: _cell(net, p, c, w, 2, NASNET_REDUCTION, (3, 4, 5, 6)),
         stem_divisors=(4, 2),
@@ -80,16 +81,16 @@ def nasnet_a_large() -> onnx.ModelProto:
 
 
 def pnasnet5_large() -> onnx.ModelProto:
-    """PNASNet-5 (4, 216).
+    """PNASNet-5 (4, 216): twelve cells, of which the fifth and the ninth have stride 2.
 
-    Source: "Progressive Neural Architecture Search", Figure 1.
+    Source: "Progressive Neural Architecture Search", Figure 1 and Section 3.1.
     """
     net = Net("pnasnet5_large", (1, 3, 224, 224))
     return _stacked(
         net,
         stem_width=96,
         width=216,
-        repeats=4,
+        repeats=(4, 3, 3),
         normal=lambda p, c, w: _cell(net, p, c, w, 1, PNASNET, (2, 3, 4, 5, 6)),
         reduction=lambda p, c, w: _cell(net, p, c, w, 2, PNASNET, (2, 3, 4, 5, 6)),
         stem_divisors=(4, 2),
@@ -107,7 +108,7 @@ def amoebanet_d() -> onnx.ModelProto:
         net,
         stem_width=64,
         width=256,
-        repeats=6,
+        repeats=(6, 6, 6),
         normal=lambda p, c, w: _cell(net, p, c, w, 1, AMOEBANET_D_NORMAL, (0, 3, 4, 6)),
         reduction=lambda p, c, w: _cell(net, p, c, w, 2, AMOEBANET_D_REDUCTION, (4, 5, 6)),
         stem_divisors=(4, 2),
@@ -140,7 +141,7 @@ def _stacked(
     net: Net,
     stem_width: int,
     width: int,
-    repeats: int,
+    repeats: tuple[int, int, int],
     normal: Cell,
     reduction: Cell,
     stem_divisors: tuple[int, ...],
@@ -149,10 +150,10 @@ def _stacked(
     previous = current = net.conv(net.x, stem_width, 3, 2)
     for divisor in stem_divisors:
         previous, current = current, reduction(previous, current, width // divisor)
-    for stage in range(3):
+    for stage, cells in enumerate(repeats):
         if stage:
             previous, current = current, reduction(previous, current, width * 2**stage)
-        for _ in range(repeats):
+        for _ in range(cells):
             previous, current = current, normal(previous, current, width * 2**stage)
     return net.model(net.classifier(net.relu(current)))
 
@@ -166,11 +167,9 @@ def _cell(
     genotype: Genotype,
     concat: tuple[int, ...],
 ) -> Value:
-    shrink = net.shapes[previous][2] // net.shapes[current][2]
-    states = [
-        net.conv(net.relu(previous), width, 1, shrink),
-        net.conv(net.relu(current), width),
-    ]
+    larger = net.shapes[previous][2] > net.shapes[current][2]
+    squeeze = _factorised_reduction if larger else _relu_conv
+    states = [squeeze(net, previous, width), _relu_conv(net, current, width)]
     for left, right in zip(genotype[::2], genotype[1::2], strict=True):
         terms = [
             _operation(net, kind, states[i], width, stride if i < 2 else 1)
@@ -178,6 +177,22 @@ def _cell(
         ]
         states.append(net.add(*terms))
     return net.concat([_match(net, states, i, width, stride) for i in concat])
+
+
+def _relu_conv(net: Net, x: Value, width: int) -> Value:
+    return net.conv(net.relu(x), width)
+
+
+def _factorised_reduction(net: Net, x: Value, width: int) -> Value:
+    """Halve the extent without losing pixels: two strided convolutions, one shifted by a pixel."""
+    active = net.relu(x)
+    batch, channels, height, width_in = net.shapes[x]
+    bounds = [
+        net.constant(np.array(values, dtype=np.int64))
+        for values in ((1, 1), (height, width_in), (2, 3))
+    ]
+    shifted = net.node("Slice", [active, *bounds], (batch, channels, height - 1, width_in - 1))
+    return net.concat([net.conv(part, width // 2, 1, 2) for part in (active, shifted)])
 
 
 def _match(net: Net, states: list[Value], index: int, width: int, stride: int) -> Value:
@@ -202,6 +217,9 @@ def _operation(net: Net, kind: str, x: Value, width: int, stride: int) -> Value:
         y = net.conv(y, width // 4, (1, 7), (1, stride), relu=True)
         y = net.conv(y, width // 4, (7, 1), (stride, 1), relu=True)
         return net.conv(y, width)
+    if size == "3":
+        y = net.conv(net.relu(x), width // 4, relu=True)
+        return net.conv(net.conv(y, width // 4, 3, stride, relu=True), width)
     return net.conv(net.relu(x), width, int(size), stride)
 
 

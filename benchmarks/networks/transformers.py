@@ -69,9 +69,4 @@ def _attention(net: Net, x: Value, memory: Value, heads: int, mask: Value | None
 
 def _feed_forward(net: Net, x: Value, hidden: int, gelu: bool = False) -> Value:
     y = net.linear(x, hidden)
-    if gelu:
-        gate = net.add(net.unary("Erf", net.binary("Div", y, net.weight(1))), net.weight(1))
-        y = net.binary("Mul", net.binary("Mul", y, gate), net.weight(1))
-    else:
-        y = net.relu(y)
-    return net.linear(y, net.shapes[x][-1])
+    return net.linear(net.unary("Gelu", y) if gelu else net.relu(y), net.shapes[x][-1])
