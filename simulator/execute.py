@@ -7,8 +7,10 @@ running the whole model. The proof does not ask the checker.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -27,8 +29,8 @@ from stowplan.simulator.execute_kernels import (
     load_runtime,
     run_whole,
 )
-from stowplan.simulator.execute_layout import Layout, layout_of
-from stowplan.simulator.execute_machine import Bytes, Machine
+from stowplan.simulator.execute_layout import Bytes, Layout, layout_of
+from stowplan.simulator.execute_machine import Machine
 
 FAULTS_SHOWN = 3
 
@@ -122,12 +124,15 @@ def prove(
     facts = facts_of(graph)
     kernels = Kernels(source, graph)
     compiled = {op.name: kernels.compile(op) for op in graph.operators}
-    layout = layout_of(facts, _widths(compiled))
-    machine = Machine(facts, plan, memory, layout, _initial_dram(facts, layout, source, inputs))
+    types = _types(compiled)
+    widths = _widths(graph, types, inputs, expected)
+    layout = layout_of(graph, widths)
+    dram = _initial_dram(facts, layout, source, inputs, types)
+    machine = Machine(facts, plan, memory, layout, dram)
     executed = _execute(graph, plan, machine, compiled)
     outputs: tuple[OutputMatch, ...] = ()
     if executed == len(plan.order):
-        outputs = _compare(graph, layout, machine, expected)
+        outputs = _compare(graph, machine, expected)
     return ProofResult(
         faults=tuple(machine.faults),
         outputs=outputs,
@@ -139,16 +144,31 @@ def prove(
     )
 
 
-def _widths(compiled: Mapping[str, Kernel]) -> list[tuple[str, int]]:
-    return [
-        (port.tensor, port.dtype.itemsize * 8)
+def _types(compiled: Mapping[str, Kernel]) -> dict[str, np.dtype[Any]]:
+    """Element type of each operand in the model."""
+    return {
+        port.tensor: port.dtype
         for kernel in compiled.values()
         for port in (*kernel.inputs, *kernel.outputs)
-    ]
+    }
+
+
+def _widths(
+    graph: Graph, types: Mapping[str, np.dtype[Any]], *values: Mapping[str, Array]
+) -> Iterator[tuple[str, int]]:
+    """Bytes per element of operands, model inputs and outputs."""
+    yield from ((name, dtype.itemsize) for name, dtype in types.items())
+    for name, value in (item for each in values for item in each.items()):
+        if name in graph.tensor and name not in types:
+            yield name, value.dtype.itemsize
 
 
 def _initial_dram(
-    facts: Facts, layout: Layout, source: Source, inputs: Mapping[str, Array]
+    facts: Facts,
+    layout: Layout,
+    source: Source,
+    inputs: Mapping[str, Array],
+    types: Mapping[str, np.dtype[Any]],
 ) -> dict[str, Bytes]:
     """Content of inputs, weights and states before the first step."""
     graph = facts.graph
@@ -164,14 +184,13 @@ def _initial_dram(
             value = source.weight(tensor.name)
         else:
             raise ModelError(f"no value given for model input {tensor.name!r}")
-        content = _as_bytes(value)
-        due = layout.size_bytes(tensor.name, tensor.size_bytes)
-        if tensor.name in layout.real_bits and content.size != due:
+        dtype = types.get(tensor.name, value.dtype)
+        if value.size != tensor.elements or value.dtype != dtype:
             raise ModelError(
-                f"value of {tensor.name!r} has {content.size} bytes, {due} are needed: "
-                f"shape {value.shape} and type {value.dtype} do not fit the model"
+                f"value of {tensor.name!r} has shape {value.shape} and type {value.dtype}, the "
+                f"model needs shape {tensor.shape} and type {dtype}"
             )
-        dram[tensor.name] = content
+        dram[tensor.name] = layout.spread(tensor.name, value)
     return dram
 
 
@@ -185,7 +204,7 @@ def _execute(graph: Graph, plan: Plan, machine: Machine, compiled: Mapping[str, 
         try:
             _run(graph.operator[name], step, machine, compiled[name], graph)
         except KernelFault as fault:
-            message = f"step {step}: operator {name!r}: ONNX Runtime fails: {fault}"
+            message = f"step {step}: operator {name!r}: {fault}"
             if not machine.faults:
                 raise ModelError(message) from fault
             machine.faults.append(message)
@@ -198,14 +217,17 @@ def _execute(graph: Graph, plan: Plan, machine: Machine, compiled: Mapping[str, 
 
 
 def _run(op: Operator, step: int, machine: Machine, kernel: Kernel, graph: Graph) -> None:
-    values: dict[str, Array] = {}
+    layout, values = machine.layout, dict[str, Array]()
     for port, declared in zip(kernel.inputs, kernel.session.get_inputs(), strict=True):
         shape = _shape(declared.shape, graph.tensor[port.tensor].shape)
-        size = int(np.prod(shape, dtype=np.int64)) * port.dtype.itemsize
-        found = machine.read(port.tensor, step, size)
-        values[port.tensor] = np.frombuffer(found.tobytes(), port.dtype).reshape(shape)
+        slot_bytes = layout.slot_bytes(port.tensor, port.dtype.itemsize)
+        found = machine.read(port.tensor, step, prod(shape) * slot_bytes)
+        values[port.tensor] = layout.gather(port.tensor, found, port.dtype, shape)
     for tensor, value in kernel.run(values).items():
-        machine.write(tensor, step, _as_bytes(value))
+        if value.size != graph.tensor[tensor].elements:
+            planned = graph.tensor[tensor].shape
+            raise KernelFault(f"{tensor!r} comes out in shape {value.shape}, planned is {planned}")
+        machine.write(tensor, step, layout.spread(tensor, value))
     machine.scribble(op.name, step)
 
 
@@ -216,22 +238,24 @@ def _shape(declared: list[int | str | None], planned: tuple[int, ...]) -> tuple[
 
 
 def _compare(
-    graph: Graph, layout: Layout, machine: Machine, expected: Mapping[str, Array]
+    graph: Graph, machine: Machine, expected: Mapping[str, Array]
 ) -> tuple[OutputMatch, ...]:
     """Compare what DRAM holds of each output with the whole model's."""
-    matches = []
+    matches, layout = [], machine.layout
     produced = {tensor.name for tensor in graph.by_role(Role.OUTPUT)}
     for name in sorted(produced ^ expected.keys()):
         machine.faults.append(f"output {name!r} is only in one of plan and model")
     for name in sorted(produced & expected.keys()):
-        due = _as_bytes(expected[name])
+        due = expected[name]
         storage, offset = layout.place(name)
-        found = machine.dram.get(storage, due[:0])[offset : offset + due.size]
-        missing = due.size - found.size
-        different = missing + int(np.count_nonzero(found != due[: found.size]))
-        matches.append(OutputMatch(name, different == 0, different, due.size))
+        end = offset + due.size * layout.slot_bytes(name, due.dtype.itemsize)
+        different = due.nbytes
+        if storage in machine.dram:
+            found = layout.gather(name, machine.dram[storage][offset:end], due.dtype, due.shape)
+            different = int(np.count_nonzero(_as_bytes(found) != _as_bytes(due)))
+        matches.append(OutputMatch(name, different == 0, different, due.nbytes))
     return tuple(matches)
 
 
 def _as_bytes(value: Array) -> Bytes:
-    return np.frombuffer(np.ascontiguousarray(value).tobytes(), dtype=np.uint8)
+    return np.frombuffer(value.tobytes(), dtype=np.uint8)

@@ -67,7 +67,7 @@ class Imported(Protocol):
 
 
 class KernelFault(Exception):
-    """ONNX Runtime refuses the values an operator was given."""
+    """An operator cannot compute from the values it was given, or not what was planned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ class Kernel:
         try:
             found: Any = self.session.run([port.name for port in self.outputs], feed)
         except Exception as error:
-            raise KernelFault(_first_line(error)) from error
+            raise KernelFault(f"ONNX Runtime fails: {_first_line(error)}") from error
         return {port.tensor: value for port, value in zip(self.outputs, found, strict=True)}
 
 
@@ -187,15 +187,15 @@ def _session(runtime: Any, model: bytes, what: str) -> Any:
 
 
 def _ports(tensors: tuple[str, ...], found: Any, what: str) -> tuple[Port, ...]:
-    """Pair a kernel's operands with the graph's by name, else by position."""
+    """Pair a kernel's operands with the graph's by position, or by name if it lacks some."""
     names = list(dict.fromkeys(tensors))
     kernel_names = [port.name for port in found]
-    if not set(kernel_names) <= set(names):
-        if len(kernel_names) != len(names):
-            raise ModelError(f"{what}: its kernel has operands {kernel_names}, not {names}")
+    if len(kernel_names) == len(names):
         pairs = list(zip(names, found, strict=True))
-    else:
+    elif set(kernel_names) <= set(names):
         pairs = [(port.name, port) for port in found]
+    else:
+        raise ModelError(f"{what}: its kernel has operands {kernel_names}, not {names}")
     for _, port in pairs:
         if port.type not in _NUMPY_TYPES:
             raise UsageError(

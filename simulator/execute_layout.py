@@ -1,17 +1,25 @@
 """Where a tensor's real bytes lie in its storage when planned and real element widths differ.
 
-A float model planned at int8 sizes is executed in float32. Every planned byte then stands for
-``factor`` real ones: addresses and sizes are multiplied by it, so two storages overlap in the
-execution exactly where they overlap in the plan. A storage's content fills the first bytes of its
-widened range.
+A float model planned at int8 sizes is executed in float32, and members of one storage may differ
+in how much wider than planned they are. So every planned byte stands for the same number of real
+ones, ``factor``, wherever it is: addresses, offsets and sizes are multiplied by it, and two ranges
+overlap in the execution exactly where they overlap in the plan. An element takes a *slot* of
+``factor`` times its planned width; its real bytes come first in the slot, the rest is padding.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from stowplan.errors import InternalError
-from stowplan.ir.check_facts import Facts
 from stowplan.ir.graph import Graph
+
+Bytes = npt.NDArray[np.uint8]
+PADDING = 0
+"""Differs from the poison of free space, so that a tensor of poison is told from poison."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,54 +27,54 @@ class Layout:
     """Real places of tensors in storages.
 
     Attributes:
-        factor: real bytes per planned byte of scratchpad.
-        real_bits: per storage, real width of one element of planned width ``planned_bits``.
-        planned_bits: per storage, planned width of one element.
+        graph: the planned graph.
+        factor: real bytes per planned byte.
     """
 
     graph: Graph
     factor: int
-    real_bits: dict[str, int]
-    planned_bits: dict[str, int]
-
-    def size_bytes(self, storage: str, planned_bytes: int) -> int:
-        """Real bytes of a storage's content."""
-        if storage not in self.real_bits:
-            return planned_bytes * self.factor
-        return -(-planned_bytes * self.real_bits[storage] // self.planned_bits[storage])
 
     def place(self, tensor: str) -> tuple[str, int]:
-        """Storage of a tensor and the real offset of its first byte in it.
+        """Storage of a tensor and the real offset of its first byte in it."""
+        storage, offset = self.graph.resolve(tensor)
+        return storage, offset * self.factor
+
+    def slot_bytes(self, tensor: str, real_bytes: int) -> int:
+        """Bytes from one element of ``tensor`` to the next, ``real_bytes`` being its real width.
 
         Raises:
-            InternalError: the view does not start at a whole real byte.
+            InternalError: the width is not one of those the layout was made for.
         """
-        storage, offset = self.graph.resolve(tensor)
-        if storage not in self.real_bits:
-            return storage, offset
-        bits = offset * self.real_bits[storage]
-        if bits % self.planned_bits[storage]:
-            raise InternalError(f"view {tensor!r} starts inside a byte of {storage!r}")
-        return storage, bits // self.planned_bits[storage]
-
-
-def layout_of(facts: Facts, operands: Iterable[tuple[str, int]]) -> Layout:
-    """Layout from the real element width in bits of each tensor an operator touches.
-
-    Raises:
-        InternalError: tensors of one storage differ in how much wider than planned they are.
-    """
-    graph = facts.graph
-    real: dict[str, int] = {}
-    planned: dict[str, int] = {}
-    for name, bits in operands:
-        storage, _ = graph.resolve(name)
-        planned_bits = graph.tensor[name].dtype.bits
-        known = storage in real
-        if known and real[storage] * planned_bits != bits * planned[storage]:
+        slot, rest = divmod(self.graph.tensor[tensor].dtype.bits * self.factor, 8)
+        if rest or slot < real_bytes:
             raise InternalError(
-                f"storage {storage!r}: its tensors are widened by different factors"
+                f"tensor {tensor!r}: elements of {real_bytes} bytes do not fit slots of "
+                f"{slot} bytes and {rest} bits"
             )
-        real[storage], planned[storage] = bits, planned_bits
-    factor = max((-(-real[name] // planned[name]) for name in real), default=1)
-    return Layout(graph, max(1, factor), real, planned)
+        return slot
+
+    def spread(self, tensor: str, value: npt.NDArray[Any]) -> Bytes:
+        """Bytes that hold ``value``, slot by slot."""
+        width = value.dtype.itemsize
+        packed = np.frombuffer(np.ascontiguousarray(value).tobytes(), dtype=np.uint8)
+        slot = self.slot_bytes(tensor, width)
+        if slot == width:
+            return packed
+        slots = np.full((value.size, slot), PADDING, dtype=np.uint8)
+        slots[:, :width] = packed.reshape(value.size, width)
+        return slots.reshape(-1)
+
+    def gather(
+        self, tensor: str, found: Bytes, dtype: np.dtype[Any], shape: tuple[int, ...]
+    ) -> npt.NDArray[Any]:
+        """The value that :meth:`spread` made ``found`` of."""
+        slots = found.reshape(-1, self.slot_bytes(tensor, dtype.itemsize))
+        packed = np.ascontiguousarray(slots[:, : dtype.itemsize])
+        return np.frombuffer(packed.tobytes(), dtype).reshape(shape)
+
+
+def layout_of(graph: Graph, operands: Iterable[tuple[str, int]]) -> Layout:
+    """Layout from the real element width in bytes of each tensor an operator touches."""
+    planned = graph.tensor
+    factors = (-(-8 * width // planned[name].dtype.bits) for name, width in operands)
+    return Layout(graph, max((1, *factors)))

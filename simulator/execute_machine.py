@@ -14,16 +14,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from stowplan.ir.check_facts import Facts
 from stowplan.ir.check_space import describe, takes_over
 from stowplan.ir.memory import MemorySpec
 from stowplan.ir.plan import Plan, Residency, Transfer, TransferKind
 from stowplan.ir.storage import workspace_name
-from stowplan.simulator.execute_layout import Layout
+from stowplan.simulator.execute_layout import Bytes, Layout
 
-Bytes = npt.NDArray[np.uint8]
 POISON = 0xFF
 """NaN in every floating-point type, -1 in every signed integer type."""
 SCRIBBLE = 0xA5
@@ -50,6 +48,7 @@ class Machine:
 
     Attributes:
         faults: what went wrong so far, in words.
+        layout: where real bytes lie.
         buffer: the scratchpad, ``[bytes]``.
         dram: content of storages in DRAM.
     """
@@ -64,7 +63,8 @@ class Machine:
     ) -> None:
         self.faults: list[str] = []
         self.dram = dict(dram)
-        self._facts, self._plan, self._layout = facts, plan, layout
+        self.layout = layout
+        self._facts, self._plan = facts, plan
         tops = [r.address + facts.size_bytes.get(r.storage, 0) for r in plan.residencies]
         used = max(0, min(memory.capacity_bytes, max(tops, default=0)))
         self.buffer: Bytes = np.full(used * layout.factor, POISON, dtype=np.uint8)
@@ -123,7 +123,7 @@ class Machine:
 
     def read(self, tensor: str, step: int, size_bytes: int) -> Bytes:
         """Bytes the operator at ``step`` finds for its operand ``tensor``."""
-        storage, offset = self._layout.place(tensor)
+        storage, offset = self.layout.place(tensor)
         found = self._content(storage, step)[offset : offset + size_bytes]
         if found.size != size_bytes:
             found = np.full(size_bytes, POISON, dtype=np.uint8)
@@ -132,7 +132,7 @@ class Machine:
 
     def write(self, tensor: str, step: int, data: Bytes) -> None:
         """Let the operator at ``step`` write its result ``tensor``."""
-        storage, offset = self._layout.place(tensor)
+        storage, offset = self.layout.place(tensor)
         extent = slice(offset, offset + data.size)
         shadow = self._blank(self._shadow, storage)
         self._shadow[storage] = shadow if shadow.flags.writeable else shadow.copy()
@@ -188,23 +188,25 @@ class Machine:
     def _blank(self, memory: dict[str, Bytes], storage: str) -> Bytes:
         """Content of ``storage`` in ``memory``, poison when it never had any."""
         if storage not in memory:
-            size = self._layout.size_bytes(storage, self._facts.size_bytes[storage])
-            memory[storage] = np.full(size, POISON, dtype=np.uint8)
+            memory[storage] = np.full(self._size_bytes(storage), POISON, dtype=np.uint8)
         return memory[storage]
 
     def _resident(self, storage: str, step: int) -> Bytes | None:
         found = next((r for r in self._of[storage] if r.start <= step < r.end), None)
         return None if found is None else self._region(found)
 
-    def _region(self, residency: Residency, planned: bool = False) -> Bytes:
-        """The scratchpad's bytes under a residency: its content, or its whole planned range."""
-        factor, size = self._layout.factor, self._facts.size_bytes[residency.storage]
-        length = size * factor if planned else self._layout.size_bytes(residency.storage, size)
-        begin = residency.address * factor
-        if begin < 0 or begin + size * factor > self.buffer.size:
+    def _region(self, residency: Residency) -> Bytes:
+        """The scratchpad's bytes under a residency."""
+        size = self._size_bytes(residency.storage)
+        begin = residency.address * self.layout.factor
+        if begin < 0 or begin + size > self.buffer.size:
             self._fault(f"{describe(residency)} lies outside the scratchpad")
-            return np.full(length, POISON, dtype=np.uint8)
-        return self.buffer[begin : begin + length]
+            return np.full(size, POISON, dtype=np.uint8)
+        return self.buffer[begin : begin + size]
+
+    def _size_bytes(self, storage: str) -> int:
+        """Real bytes of a storage."""
+        return self._facts.size_bytes[storage] * self.layout.factor
 
     def _reserve(self, residency: Residency) -> None:
         step = residency.start
@@ -213,20 +215,20 @@ class Machine:
             for old in self._released.get(step + 1, ())
         ):
             return
-        self._region(residency, planned=True)[:] = POISON
+        self._region(residency)[:] = POISON
 
     def _release(self, residency: Residency) -> None:
         """Poison freed space, but for the part an in-place output took over one step ago."""
         kept = max(
             (
-                self._facts.size_bytes[new.storage] * self._layout.factor
+                self._size_bytes(new.storage)
                 for new in self._reserved.get(residency.end - 1, ())
                 if 0 <= new.start < len(self._plan.order)
                 and takes_over(self._facts, self._plan, residency, new)
             ),
             default=0,
         )
-        self._region(residency, planned=True)[kept:] = POISON
+        self._region(residency)[kept:] = POISON
 
     def _begin_load(self, load: Transfer) -> list[_Flight]:
         key = (load.issue, load.deadline)
@@ -243,7 +245,7 @@ class Machine:
         """Neither DRAM's copy nor the claimed space has changed since the LOAD was issued."""
         if not np.array_equal(load.seen, self.dram[load.residency.storage]):
             self._fault(f"{describe(load.residency)}: DRAM changed while it was loaded")
-        if np.any(self._region(load.residency, planned=True) != POISON):
+        if np.any(self._region(load.residency) != POISON):
             self._fault(f"{describe(load.residency)}: its space was written while it was loaded")
 
     def _finish_load(self, load: _Flight) -> None:
