@@ -126,28 +126,28 @@ def build_cosma(
     return built
 
 
-def _binary(name: str) -> pulp.LpVariable:
-    return pulp.LpVariable(name, cat=pulp.LpBinary)
+def _binary(built: CosmaModel, name: str) -> pulp.LpVariable:
+    return built.model.add_variable(name, cat=pulp.LpBinary)
 
 
 def _variables(built: CosmaModel, windows: _Windows) -> None:
     problem, variant = built.problem, built.variant
     for o, window in enumerate(windows.run):
         for t in window:
-            built.run[o, t] = _binary(f"X[{o},{t}]")
+            built.run[o, t] = _binary(built, f"X[{o},{t}]")
     for v, window in enumerate(windows.present):
         for t in window:
             if t > 0:  # (2): nothing is present before the first step
-                built.hold[v, t] = _binary(f"P[{v},{t}]")
+                built.hold[v, t] = _binary(built, f"P[{v},{t}]")
             if problem.clean(v) or (variant.traffic and t > 0):
-                built.fetch[v, t] = _binary(f"R[{v},{t}]")
+                built.fetch[v, t] = _binary(built, f"R[{v},{t}]")
         if variant.traffic and (problem.kept(v) or not problem.clean(v) or _updated(problem, v)):
             for t in range(window.start + 1, window.stop + problem.kept(v)):
-                built.spill[v, t] = _binary(f"S[{v},{t}]")
+                built.spill[v, t] = _binary(built, f"S[{v},{t}]")
     for o, pairs in enumerate(built.in_place):
         for out, source in pairs:
             for t in windows.run[o]:
-                built.reuse[o, out, source, t] = _binary(f"Z[{o},{out},{source},{t}]")
+                built.reuse[o, out, source, t] = _binary(built, f"Z[{o},{out},{source},{t}]")
 
 
 def _updated(problem: PlanningProblem, storage: int) -> bool:
@@ -271,7 +271,7 @@ def _versions(built: CosmaModel, v: int, window: range) -> None:
     """(8), (9) for a storage with several writers: a write makes DRAM's copy stale."""
     problem, model = built.problem, built.model
     writers = [o for o in range(problem.operators) if v in problem.defines[o] + problem.updates[o]]
-    valid = {t: _binary(f"M[{v},{t}]") for t in range(window.start, window.stop + 1)}
+    valid = {t: _binary(built, f"M[{v},{t}]") for t in range(window.start, window.stop + 1)}
     for t, now in valid.items():
         stored = [built.spill[v, t]] if (v, t) in built.spill else []
         written = [built.run[o, t - 1] for o in writers if (o, t - 1) in built.run]
@@ -293,7 +293,7 @@ def _places(built: CosmaModel, windows: _Windows) -> None:
     for v, window in enumerate(windows.present):
         top = top_address(problem, v) // built.unit
         for t in window:  # (10)
-            built.address[v, t] = pulp.LpVariable(f"L[{v},{t}]", 0, top, pulp.LpInteger)
+            built.address[v, t] = built.model.add_variable(f"L[{v},{t}]", 0, top, pulp.LpInteger)
         for t in range(window.start + 1, window.stop):  # (11a)
             now, before = built.address[v, t], built.address[v, t - 1]
             held = built.hold[v, t]
@@ -315,8 +315,8 @@ def _apart(built: CosmaModel, windows: _Windows, stopped: Callable[[], bool]) ->
             raise BuildStopped
         there = {v: _sum(_present(built, v, t, creators)) for v in together}
         for u, v in combinations(together, 2):
-            low = _binary(f"below[{u},{v},{t}]")
-            high = _binary(f"below[{v},{u},{t}]")
+            low = _binary(built, f"below[{u},{v},{t}]")
+            high = _binary(built, f"below[{v},{u},{t}]")
             same = [
                 z
                 for o in creators[u] + creators[v]
@@ -364,7 +364,7 @@ def _loads(built: CosmaModel, windows: _Windows) -> None:
 def _objective(built: CosmaModel, windows: _Windows) -> None:
     problem = built.problem
     if not built.variant.traffic:  # (14)
-        peak = pulp.LpVariable("peak", 0, None, pulp.LpInteger)
+        peak = built.model.add_variable("peak", 0, None, pulp.LpInteger)
         built.coin = built.unit
         built.model.setObjective(1 * peak)
         for t, load in enumerate(_step_loads(built, windows)):

@@ -69,7 +69,7 @@ def solve_milp(model: pulp.LpProblem, solver: str, limits: Limits) -> MilpResult
 
 def _cbc(path: Path, renamed: dict[str, str], limits: Limits) -> MilpResult:
     solution, log = path.with_suffix(".sol"), path.with_suffix(".log")
-    command = [pulp.PULP_CBC_CMD().path, str(path), "-sec", f"{max(limits.seconds, 0.1):.2f}"]
+    command = [pulp.PULP_CBC_CMD.pulp_cbc_path, str(path), "-sec", f"{max(limits.seconds, 0.1):.2f}"]
     command += ["-randomCbcSeed", str(limits.seed + 1), "-timeMode", "elapsed"]
     command += ["-solve", "-solution", str(solution)]
     with log.open("wb") as out:
