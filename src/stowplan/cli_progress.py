@@ -76,7 +76,4 @@ def progress_text(stage: str, progress: Progress | None) -> str:
     if progress.incumbent is None:
         return f"{doing}   no plan yet   bound {progress.bound:,}"
     gap = (progress.incumbent - progress.bound) / progress.incumbent if progress.incumbent else 0.0
-    return (
-        f"{doing}   best {progress.incumbent:,}   bound {progress.bound:,}"
-        f"   gap {percent(gap)}"
-    )
+    return f"{doing}   best {progress.incumbent:,}   bound {progress.bound:,}   gap {percent(gap)}"
