@@ -13,6 +13,37 @@ _FIXED = frozenset({Role.INPUT, Role.WEIGHT, Role.STATE})
 _EXACT = _FIXED | {Role.OUTPUT}
 
 
+def rewritten_storages(graph: Graph) -> frozenset[str]:
+    """Storages with a byte that changes its value: written twice, or a state that is written."""
+    spans: dict[str, list[tuple[int, int]]] = {}
+    for tensor in graph.by_role(Role.STATE):
+        root, offset = graph.resolve(tensor.name)
+        spans.setdefault(root, []).append((offset, offset + tensor.size_bytes))
+    for name in (name for op in graph.operators for name in op.outputs):
+        root, offset = graph.resolve(name)
+        size = graph.tensor[name].size_bytes
+        if size:
+            spans.setdefault(root, []).append((offset, offset + size))
+    return frozenset(
+        root
+        for root, found in spans.items()
+        if any(right[0] < left[1] for left, right in pairwise(sorted(found)))
+    )
+
+
+def unstable_tensors(graph: Graph) -> frozenset[str]:
+    """Tensors whose bytes a later operator may change, so that no read of them may move."""
+    storages = rewritten_storages(graph)
+    return frozenset(t.name for t in graph.tensors if graph.resolve(t.name)[0] in storages)
+
+
+def viewed_tensors(graph: Graph) -> frozenset[str]:
+    """Tensors that are views, or that views lie in: more than their consumers may read them."""
+    views = [tensor for tensor in graph.tensors if tensor.alias is not None]
+    bases = {tensor.alias.base for tensor in views if tensor.alias is not None}
+    return frozenset(bases | {tensor.name for tensor in views})
+
+
 @dataclass(frozen=True, slots=True)
 class _Step:
     """What a placement changed: the storage moved, and what its new root was before."""
@@ -44,26 +75,13 @@ class ByteLayout:
             self._roles.setdefault(self.position(tensor.name)[0], set()).add(tensor.role)
         self._writers: dict[str, set[str]] = {}
         self._readers: dict[str, set[str]] = {}
-        self._frozen = self._rewritten()
+        self._frozen = rewritten_storages(graph)
         for op in graph.operators:
+            for name in op.outputs:
+                self._writers.setdefault(self.position(name)[0], set()).add(op.name)
             for name in op.inputs:
                 self._readers.setdefault(self.position(name)[0], set()).add(op.name)
         self._journal: list[_Step] = []
-
-    def _rewritten(self) -> set[str]:
-        """Storages with a byte that is written more than once; notes all writers on the way."""
-        spans: dict[str, list[tuple[int, int]]] = {}
-        for op in self._graph.operators:
-            for name in op.outputs:
-                root, offset = self.position(name)
-                self._writers.setdefault(root, set()).add(op.name)
-                if self._size[name]:
-                    spans.setdefault(root, []).append((offset, offset + self._size[name]))
-        return {
-            root
-            for root, found in spans.items()
-            if any(right[0] < left[1] for left, right in pairwise(sorted(found)))
-        }
 
     def position(self, name: str) -> tuple[str, int]:
         """Storage and offset of a tensor."""
@@ -116,15 +134,15 @@ class ByteLayout:
     def overwrite(self, replaced: str, by: str) -> bool:
         """Give whole tensors ``replaced`` and ``by`` one storage, ``by`` being the later value.
 
-        Whatever lies in ``replaced`` must have no other reader than the operator that writes
-        ``by``; the caller has made sure.
+        The storage of ``by`` must have one writer. Whatever lies in ``replaced`` must have no other
+        reader than that operator; the caller has made sure.
         """
         old, new = self.position(replaced)[0], self.position(by)[0]
         if old == new or not (self.whole(replaced) and self.whole(by)):
             return False
         if self._size[old] != self._size[new] or self._roles[old] & _EXACT:
             return False
-        if self._roles[new] & _FIXED:
+        if self._roles[new] & _FIXED or len(self._writers.get(new, ())) != 1:
             return False
         current = self._readers.get(new, set())
         moved, root = (old, new) if Role.OUTPUT in self._roles[new] else (new, old)

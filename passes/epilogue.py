@@ -9,6 +9,7 @@ Reshape that keeps the innermost dimension, as exporters put behind Gemm, may st
 from dataclasses import dataclass
 
 from stowplan.ir.graph import Graph, Operator, Role
+from stowplan.passes.byte_layout import unstable_tensors, viewed_tensors
 from stowplan.passes.grouping import Group
 from stowplan.passes.kinds import is_arithmetic, is_plain
 
@@ -45,11 +46,14 @@ class _Finder:
         self._graph = graph
         self._rules = rules
         self._order = {op.name: i for i, op in enumerate(graph.operators)}
-        self._bases = {tensor.alias.base for tensor in graph.tensors if tensor.alias}
+        self._viewed = viewed_tensors(graph)
+        self._unstable = unstable_tensors(graph)
         self._taken: set[str] = set()
 
     def group(self, head: Operator) -> Group | None:
         if head.name in self._taken or len(head.outputs) != 1 or head.parent is not None:
+            return None
+        if not self._unstable.isdisjoint(head.inputs):
             return None
         tail: list[Operator] = []
         current = head.outputs[0]
@@ -102,13 +106,14 @@ class _Finder:
         tensor = self._graph.tensor[name]
         return (
             tensor.role is Role.ACTIVATION
-            and tensor.alias is None
-            and name not in self._bases
+            and name not in self._viewed
             and bool(self._graph.consumers[name])
         )
 
     def _may_join(self, op: Operator, current: str, inside: set[str], given: set[str]) -> bool:
         if op.name in self._taken or not (is_arithmetic(op) or self._regroups_rows(op)):
+            return False
+        if not self._unstable.isdisjoint(op.inputs):
             return False
         before, after = self._graph.tensor[current], self._graph.tensor[op.outputs[0]]
         if before.elements != after.elements:

@@ -12,6 +12,7 @@ from typing import ClassVar
 from stowplan.ir.dtypes import DType
 from stowplan.ir.graph import Attribute, Graph, Operator, Role
 from stowplan.passes.base import PassResult
+from stowplan.passes.byte_layout import unstable_tensors, viewed_tensors
 from stowplan.passes.grouping import unique
 from stowplan.passes.kinds import DATA_MOVES, is_plain
 
@@ -28,6 +29,7 @@ class FuseQdq:
     def apply(self, graph: Graph) -> PassResult:
         """Fuse around every operator that is no quantiser left over from another group."""
         absorbed: set[str] = set()
+        unstable, viewed = unstable_tensors(graph), viewed_tensors(graph)
         operators = []
         for op in graph.operators:
             if op.name in absorbed:
@@ -35,7 +37,7 @@ class FuseQdq:
             if op.kind == _DEQUANTIZE and is_plain(op):
                 operators.append(op)
                 continue
-            fused, behind = _fuse(graph, op)
+            fused, behind = _fuse(graph, op, unstable, viewed)
             absorbed.update(each.name for each in behind)
             operators.append(fused)
         kept = _without_unread_dequantizers(graph, operators)
@@ -44,14 +46,18 @@ class FuseQdq:
         return PassResult(_with_named_tensors(graph, kept), True)
 
 
-def _fuse(graph: Graph, op: Operator) -> tuple[Operator, list[Operator]]:
+def _fuse(
+    graph: Graph, op: Operator, unstable: frozenset[str], viewed: frozenset[str]
+) -> tuple[Operator, list[Operator]]:
     """``op`` with its quantisers, and the QuantizeLinear operators that it absorbed."""
     before = {
         name: producer
         for name in op.inputs
-        if (producer := graph.producer.get(name)) is not None and _is(producer, _DEQUANTIZE)
+        if (producer := graph.producer.get(name)) is not None
+        and _is(producer, _DEQUANTIZE)
+        and producer.inputs[0] not in unstable
     }
-    behind = [] if op.kind == _QUANTIZE else _quantizers(graph, op)
+    behind = [] if op.kind == _QUANTIZE else _quantizers(graph, op, unstable, viewed)
     if not before and not behind:
         return op, []
     inputs = tuple(before[name].inputs[0] if name in before else name for name in op.inputs)
@@ -73,13 +79,17 @@ def _is(op: Operator, kind: str) -> bool:
     return op.kind == kind and is_plain(op) and len(op.inputs) == 1
 
 
-def _quantizers(graph: Graph, op: Operator) -> list[Operator]:
+def _quantizers(
+    graph: Graph, op: Operator, unstable: frozenset[str], viewed: frozenset[str]
+) -> list[Operator]:
     """The QuantizeLinear behind each output, or nothing unless each output has just one."""
     found = []
     for name in op.outputs:
         consumers = graph.consumers[name]
-        plain = graph.tensor[name].role is Role.ACTIVATION and graph.tensor[name].alias is None
+        plain = graph.tensor[name].role is Role.ACTIVATION and name not in viewed
         if not plain or len(consumers) != 1 or not _is(consumers[0], _QUANTIZE):
+            return []
+        if consumers[0].outputs[0] in unstable:
             return []
         found.append(consumers[0])
     return found
@@ -145,7 +155,7 @@ def _single(value: Attribute | None) -> Attribute | None:
 
 def _without_unread_dequantizers(graph: Graph, operators: list[Operator]) -> list[Operator]:
     read = {name for op in operators for name in op.inputs}
-    read |= {tensor.alias.base for tensor in graph.tensors if tensor.alias}
+    read |= viewed_tensors(graph)
     return [
         op
         for op in operators
