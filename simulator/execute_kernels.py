@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from stowplan.errors import ModelError, UsageError
 from stowplan.ir.graph import Graph, Operator
+from stowplan.ir.onnx_import.anonymous import without_names
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -117,7 +118,7 @@ def load_runtime() -> Any:
 
 
 class Kernels:
-    """Compiles operators; models of equal content share one session. Mutable."""
+    """Compiles operators; those that differ in names alone share one session. Mutable."""
 
     def __init__(self, source: Source, graph: Graph) -> None:
         self._source = source
@@ -137,7 +138,7 @@ class Kernels:
             ModelError: ONNX Runtime does not implement it.
             UsageError: an operand's type has no NumPy equivalent.
         """
-        model = self._source.kernel(operator, self._graph)
+        model = without_names(self._source.kernel(operator, self._graph))
         key = sha256(model).digest()
         what = f"operator {operator.name!r} ({operator.kind})"
         if key not in self._sessions:

@@ -4,6 +4,7 @@ import builtins
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -19,6 +20,7 @@ from stowplan.ir.check_plan import check_plan
 from stowplan.ir.dtypes import DType
 from stowplan.ir.graph import Alias, Graph, Operator, Role, Tensor
 from stowplan.ir.memory import MemorySpec
+from stowplan.ir.onnx_import import import_model
 from stowplan.ir.plan import DirectAccess, Plan, Residency, Transfer, TransferKind
 from stowplan.passes.greedy import plan_greedy
 from stowplan.passes.planner import PlanOptions
@@ -538,35 +540,68 @@ def test_missing_runtime_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch)
         prove(net, net.graph, plan, memory)
 
 
-def test_equal_kernels_are_compiled_once() -> None:
+def test_operators_that_differ_in_names_alone_share_a_kernel() -> None:
     net = two_inputs()
-    net.compute("Add", ["a", "x"], net.tensor("z", LENGTH, role=Role.OUTPUT))
+    net.compute("Add", ["x", "a"], net.tensor("z", LENGTH, role=Role.OUTPUT))
+    net.compute("Sub", ["x", "a"], net.tensor("d", LENGTH, role=Role.OUTPUT))
+    net.compute("Sub", ["a", "x"], net.tensor("e", LENGTH, role=Role.OUTPUT))
     plan, memory = planned(net, 1 << 12)
-    assert run(net, plan, memory).kernels == 3
-    anonymous = _Anonymous(net)
-    result = prove(anonymous, net.graph, plan, memory)
+    result = run(net, plan, memory)
     assert result.passed
-    assert result.kernels == 2
+    assert (result.operators, result.kernels) == (5, 3)
 
 
-class _Anonymous:
-    """A source whose kernels name their operands by position."""
+def test_an_operator_that_computes_another_size_than_planned_is_an_error() -> None:
+    net = two_inputs()
+    net.tensors = [replace(t, shape=(LENGTH // 2,)) if t.name == "a" else t for t in net.tensors]
+    net.operators[1] = replace(net.operators[1], inputs=("x",))
+    net.nodes[1].input[:] = ["x", "x"]
+    plan, memory = planned(net, 1 << 12)
+    with pytest.raises(ModelError, match=r"operator 'a': 'a' comes out in shape \(16,\)"):
+        run(net, plan, memory)
 
-    def __init__(self, net: Network) -> None:
-        self.source = self
-        self._net = net
-        self.whole = net.whole
-        self.weight = net.weight
-        self.random_inputs = net.random_inputs
 
-    def kernel(self, operator: Operator, graph: Graph) -> bytes:
-        model = onnx.load_from_string(self._net.kernel(operator, graph))
-        names = {v.name: f"in{i}" for i, v in enumerate(model.graph.input)}
-        names |= {v.name: f"out{i}" for i, v in enumerate(model.graph.output)}
-        for value in (*model.graph.input, *model.graph.output):
-            value.name = names[value.name]
-        for node in model.graph.node:
-            node.name = ""
-            node.input[:] = [names[name] for name in node.input]
-            node.output[:] = [names[name] for name in node.output]
-        return bytes(model.SerializeToString())
+def mixed_model(folder: Path) -> Path:
+    """Float32 and int8 values; a Quantize-Dequantize pair at either end."""
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "scale", "zero"], ["xq"], "quantize_x"),
+        helper.make_node("DequantizeLinear", ["xq", "scale", "zero"], ["xd"], "dequantize_x"),
+        helper.make_node("Relu", ["xd"], ["h"], "relu"),
+        helper.make_node("QuantizeLinear", ["h", "scale", "zero"], ["hq"], "quantize_h"),
+        helper.make_node("DequantizeLinear", ["hq", "scale", "zero"], ["y"], "dequantize_h"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "mixed",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, (LENGTH,))],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, (LENGTH,))],
+        [
+            onnx.numpy_helper.from_array(np.array(0.05, np.float32), "scale"),
+            onnx.numpy_helper.from_array(np.array(3, np.int8), "zero"),
+        ],
+    )
+    path = folder / "mixed.onnx"
+    opset = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), path)
+    return path
+
+
+@pytest.mark.parametrize(("integer", "narrowed"), [("hq", "y"), ("xq", "h")])
+def test_members_of_one_storage_may_be_widened_differently(
+    tmp_path: Path, integer: str, narrowed: str
+) -> None:
+    """A float value at int8 size and an int8 value live in the same bytes."""
+    imported = import_model(mixed_model(tmp_path))
+    narrow = {
+        t.name: replace(t, dtype=DType.INT8) if t.dtype is DType.FLOAT32 else t
+        for t in imported.graph.tensors
+    }
+    narrow[integer] = replace(narrow[integer], alias=Alias(narrowed))
+    graph = imported.graph.replace(tensors=tuple(narrow.values()))
+    machine = target(3 * LENGTH)
+    plan = plan_greedy(graph, machine, PlanOptions(time_limit_s=5))
+    memory = machine.memory_spec(False)
+    assert check_plan(graph, plan, memory) == ()
+    result = prove(imported, graph, plan, memory)
+    result.require()
+    assert result.widened_by == 4
