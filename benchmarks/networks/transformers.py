@@ -34,7 +34,7 @@ def transformer_base() -> onnx.ModelProto:
         memory = _norm(net, net.add(memory, _attention(net, memory, memory, 8)))
         memory = _norm(net, net.add(memory, _feed_forward(net, memory, 2048)))
     y = net.input("target", (1, 128, 512))
-    mask = net.weight(1, 1, 128, 128)
+    mask = net.input("mask", (1, 1, 128, 128))
     for _ in range(6):
         y = _norm(net, net.add(y, _attention(net, y, y, 8, mask)))
         y = _norm(net, net.add(y, _attention(net, y, memory, 8)))
