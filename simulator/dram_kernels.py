@@ -1,0 +1,641 @@
+"""Numba kernel of the DRAM controller: from event to event instead of clock by clock.
+
+``stowplan.simulator.dram`` states the model; ``stowplan.simulator.dram_reference`` is the same in
+plain Python, clock by clock. A clock in which no request is accepted, no refresh falls due, no
+command is ready and no request moves to a bank queue changes nothing, so the kernel skips it.
+
+Each command only moves later the earliest clock of commands that follow it. These clocks are kept
+where they apply: per bank, per bank group and per rank; a command is ready at the latest of the
+three. A bank is *classified* when its queue or row changes: which queued request could use the open
+row, and whether the row may be closed for the oldest one.
+"""
+
+from typing import NamedTuple
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+
+ACT, PRE, READ, WRITE, REF = 0, 1, 2, 3, 4
+COMMANDS = 5
+HIT, MISS, CONFLICT, MERGED, FORWARDED, OPEN_CLOCKS = 5, 6, 7, 8, 9, 10
+COUNTERS = 11
+
+CLOCK, NEXT, COUNT, READS, WRITES, DRAINING, READ_FROM, WRITE_FROM = 0, 1, 2, 3, 4, 5, 6, 7
+POINTER, QUEUED, COMMAND_AT, REF_TICK, REF_PENDING, REF_RANK = 8, 9, 10, 11, 12, 13
+CLOSED, LOGGED, OUTSTANDING = 14, 15, 16
+SCALARS = 17
+
+NEVER = 1 << 62
+_BUCKETS = 1024
+_HASH = 0x9E3779B1
+
+
+class Rules(NamedTuple):
+    """Sizes, limits, and least distances between commands in clocks.
+
+    ``X_Y`` is the distance from X to Y in the same bank; ``_group``: same bank group, any bank;
+    ``_rank``: same rank; ``_other``: another rank.
+    """
+
+    ranks: int
+    groups: int
+    banks: int
+    read_queue: int
+    write_queue: int
+    bank_queue: int
+    drain_above: int
+    row_hit_limit: int
+    read_latency: int
+    act_column: int
+    act_pre: int
+    act_act: int
+    act_act_group: int
+    act_act_rank: int
+    act_window: int
+    pre_act: int
+    pre_pre: int
+    read_read_group: int
+    read_read_rank: int
+    read_read_other: int
+    read_write: int
+    read_pre: int
+    write_read_group: int
+    write_read_rank: int
+    write_read_other: int
+    write_write_group: int
+    write_write_rank: int
+    write_write_other: int
+    write_pre: int
+    ref_act: int
+    ref_ref: int
+    ref_interval: int
+
+
+class Stream(NamedTuple):
+    """Requests of every channel in the order they are offered, and what became of them [C, N].
+
+    Attributes:
+        arrival: first clock a request may be accepted.
+        block: address divided by the bytes of an access.
+        bank: bank within the channel, ranks and bank groups included.
+        row: row.
+        write: 1 for a write.
+        accept: clock the controller took it, -1 before.
+        issue: clock of its column command; -1 before, or if it never needed one.
+        complete: clock its data are there (reads) or it is acknowledged (writes), -1 before.
+        follower: next read of the same block served by the same command, or -1.
+    """
+
+    arrival: Ints
+    block: Ints
+    bank: Ints
+    row: Ints
+    write: Ints
+    accept: Ints
+    issue: Ints
+    complete: Ints
+    follower: Ints
+
+
+class State(NamedTuple):
+    """Controller state; the caller owns it. C channels, B banks, G groups and R ranks each.
+
+    Attributes:
+        scalar: counters and pointers [C, SCALARS].
+        count: see COUNTERS [C, COUNTERS].
+        read_queue: stream positions of waiting reads [C, read_queue].
+        write_queue: of waiting writes [C, write_queue].
+        queue: stream positions in each bank's queue [C, B, bank_queue].
+        queue_row: their rows [C, B, bank_queue].
+        queue_write: 1 for writes [C, B, bank_queue].
+        length: entries of each bank's queue [C, B].
+        row: open row or -1 [C, B].
+        hits: column commands since the row was opened [C, B].
+        reopened: 1 if the row was closed for another request, not for a refresh [C, B].
+        first: first entry that reads from, and first that writes to the open row, or -1; whether
+            the row may be closed for the oldest entry [C, B, 3].
+        bank_at: earliest clock per command as far as the bank is concerned [C, B, COMMANDS].
+        group_at: the same for bank groups [C, G, COMMANDS].
+        rank_at: the same for ranks [C, R, COMMANDS].
+        group_of: bank group of each bank [C, B].
+        rank_of: rank of each bank [C, B].
+        acts: clocks of the last four activates of each rank, and the oldest one's place [C, R, 5].
+        open_banks: open banks of each rank, and since when there is one [C, R, 2].
+        filter: queued reads and writes by hash of their block [C, 2, 1024].
+        log: clock, command, bank (first one of the rank for a refresh), and row or stream position
+            (column commands) of each command [C, L, 4]; commands beyond L are only counted.
+    """
+
+    scalar: Ints
+    count: Ints
+    read_queue: Ints
+    write_queue: Ints
+    queue: Ints
+    queue_row: Ints
+    queue_write: Ints
+    length: Ints
+    row: Ints
+    hits: Ints
+    reopened: Ints
+    first: Ints
+    bank_at: Ints
+    group_at: Ints
+    rank_at: Ints
+    group_of: Ints
+    rank_of: Ints
+    acts: Ints
+    open_banks: Ints
+    filter: Ints
+    log: Ints
+
+
+@numba.njit(cache=True)
+def _channel_state(state: State, c: int) -> State:
+    """The state of one channel: views without the first axis."""
+    return State(
+        state.scalar[c],
+        state.count[c],
+        state.read_queue[c],
+        state.write_queue[c],
+        state.queue[c],
+        state.queue_row[c],
+        state.queue_write[c],
+        state.length[c],
+        state.row[c],
+        state.hits[c],
+        state.reopened[c],
+        state.first[c],
+        state.bank_at[c],
+        state.group_at[c],
+        state.rank_at[c],
+        state.group_of[c],
+        state.rank_of[c],
+        state.acts[c],
+        state.open_banks[c],
+        state.filter[c],
+        state.log[c],
+    )
+
+
+@numba.njit(cache=True)
+def _channel_stream(stream: Stream, c: int) -> Stream:
+    return Stream(
+        stream.arrival[c],
+        stream.block[c],
+        stream.bank[c],
+        stream.row[c],
+        stream.write[c],
+        stream.accept[c],
+        stream.issue[c],
+        stream.complete[c],
+        stream.follower[c],
+    )
+
+
+@numba.njit(cache=True)
+def _bucket(block: int) -> int:
+    return ((block * _HASH) >> 16) & (_BUCKETS - 1)
+
+
+@numba.njit(cache=True)
+def _queued(s: State, q: Stream, block: int, bank: int, write: int) -> int:
+    """Stream position of the queued read or write of a block, or -1."""
+    if s.filter[write, _bucket(block)] == 0:
+        return -1
+    for p in range(s.length[bank]):
+        i = s.queue[bank, p]
+        if q.block[i] == block and q.write[i] == write:
+            return i
+    waiting = s.write_queue if write else s.read_queue
+    for p in range(s.scalar[WRITES] if write else s.scalar[READS]):
+        if q.block[waiting[p]] == block:
+            return waiting[p]
+    return -1
+
+
+@numba.njit(cache=True)
+def _accept(rules: Rules, s: State, q: Stream, clock: int) -> None:
+    """Take the next request of the stream if it has arrived and its queue has room."""
+    v = s.scalar
+    i = v[NEXT]
+    if i >= v[COUNT] or q.arrival[i] > clock:
+        return
+    write = q.write[i]
+    if write:
+        if v[WRITES] >= rules.write_queue:
+            return
+    elif v[READS] >= rules.read_queue:
+        return
+    v[NEXT] += 1
+    q.accept[i] = clock
+    held = _queued(s, q, q.block[i], q.bank[i], 1)
+    if write or held >= 0:
+        # A write is acknowledged at once; a read of a block that waits to be written gets that data.
+        q.complete[i] = clock + 1
+        if not write:
+            s.count[FORWARDED] += 1
+            return
+    if held >= 0:
+        s.count[MERGED] += 1
+        return
+    if write:
+        s.write_queue[v[WRITES]] = i
+        v[WRITES] += 1
+    else:
+        v[OUTSTANDING] += 1
+        held = _queued(s, q, q.block[i], q.bank[i], 0)
+        if held >= 0:
+            s.count[MERGED] += 1
+            q.follower[i] = q.follower[held]
+            q.follower[held] = i
+            return
+        s.read_queue[v[READS]] = i
+        v[READS] += 1
+    s.filter[write, _bucket(q.block[i])] += 1
+
+
+@numba.njit(cache=True)
+def _classify(rules: Rules, s: State, bank: int) -> None:
+    """What the bank's queue asks of its open row."""
+    row = s.row[bank]
+    first_read, first_write = -1, -1
+    for p in range(s.length[bank]):
+        if s.queue_row[bank, p] == row:
+            if s.queue_write[bank, p]:
+                if first_write < 0:
+                    first_write = p
+            elif first_read < 0:
+                first_read = p
+    s.first[bank, 0] = first_read
+    s.first[bank, 1] = first_write
+    useless = first_read < 0 and first_write < 0
+    s.first[bank, 2] = (
+        row >= 0
+        and s.length[bank] > 0
+        and s.queue_row[bank, 0] != row
+        and (useless or s.hits[bank] >= rules.row_hit_limit)
+    )
+
+
+@numba.njit(cache=True)
+def _ready_at(s: State, bank: int) -> int:
+    """Earliest clock at which a queued request of the bank makes a command ready."""
+    g, r = s.group_of[bank], s.rank_of[bank]
+    if s.row[bank] < 0:
+        return max(s.bank_at[bank, ACT], s.group_at[g, ACT], s.rank_at[r, ACT])
+    at = NEVER
+    if s.first[bank, 2]:
+        at = max(s.bank_at[bank, PRE], s.rank_at[r, PRE])
+    if s.first[bank, 0] >= 0:
+        at = min(at, max(s.bank_at[bank, READ], s.group_at[g, READ], s.rank_at[r, READ]))
+    if s.first[bank, 1] >= 0:
+        at = min(at, max(s.bank_at[bank, WRITE], s.group_at[g, WRITE], s.rank_at[r, WRITE]))
+    return at
+
+
+@numba.njit(cache=True)
+def _log(s: State, clock: int, command: int, bank: int, detail: int) -> None:
+    s.count[command] += 1
+    n = s.scalar[LOGGED]
+    if n < s.log.shape[0]:
+        s.log[n, 0], s.log[n, 1], s.log[n, 2], s.log[n, 3] = clock, command, bank, detail
+    s.scalar[LOGGED] = n + 1
+
+
+@numba.njit(cache=True)
+def _raise(at: Ints, command: int, clock: int) -> None:
+    if at[command] < clock:
+        at[command] = clock
+
+
+@numba.njit(cache=True)
+def _activate(rules: Rules, s: State, clock: int, bank: int, row: int) -> None:
+    r = s.rank_of[bank]
+    own, group, rank = s.bank_at[bank], s.group_at[s.group_of[bank]], s.rank_at[r]
+    own[READ] = own[WRITE] = clock + rules.act_column
+    own[ACT] = clock + rules.act_act
+    _raise(own, PRE, clock + rules.act_pre)
+    group[ACT] = clock + rules.act_act_group
+    _raise(rank, REF, clock + rules.act_act)
+    acts = s.acts[r]
+    acts[acts[4]] = clock
+    acts[4] = (acts[4] + 1) & 3
+    rank[ACT] = max(clock + rules.act_act_rank, acts[acts[4]] + rules.act_window)
+    s.row[bank] = row
+    s.hits[bank] = 0
+    if s.open_banks[r, 0] == 0:
+        s.open_banks[r, 1] = clock
+    s.open_banks[r, 0] += 1
+    _log(s, clock, ACT, bank, row)
+
+
+@numba.njit(cache=True)
+def _precharge(rules: Rules, s: State, clock: int, bank: int, reopened: int) -> None:
+    r = s.rank_of[bank]
+    _raise(s.bank_at[bank], ACT, clock + rules.pre_act)
+    _raise(s.rank_at[r], PRE, clock + rules.pre_pre)
+    _raise(s.rank_at[r], REF, clock + rules.pre_act)
+    s.row[bank] = -1
+    s.reopened[bank] = reopened
+    s.open_banks[r, 0] -= 1
+    if s.open_banks[r, 0] == 0:
+        s.count[OPEN_CLOCKS] += clock - s.open_banks[r, 1]
+    _log(s, clock, PRE, bank, -1)
+
+
+@numba.njit(cache=True)
+def _column_times(rules: Rules, s: State, clock: int, bank: int, write: int) -> None:
+    r = s.rank_of[bank]
+    group, rank = s.group_at[s.group_of[bank]], s.rank_at[r]
+    if write:
+        group[READ] = clock + rules.write_read_group
+        group[WRITE] = clock + rules.write_write_group
+        _raise(rank, READ, clock + rules.write_read_rank)
+        _raise(rank, WRITE, clock + rules.write_write_rank)
+        _raise(s.bank_at[bank], PRE, clock + rules.write_pre)
+    else:
+        _raise(group, READ, clock + rules.read_read_group)
+        _raise(rank, READ, clock + rules.read_read_rank)
+        _raise(rank, WRITE, clock + rules.read_write)
+        _raise(s.bank_at[bank], PRE, clock + rules.read_pre)
+    for other in range(rules.ranks):
+        if other != r:
+            at = s.rank_at[other]
+            _raise(at, READ, clock + (rules.write_read_other if write else rules.read_read_other))
+            _raise(at, WRITE, clock + (rules.write_write_other if write else rules.read_write))
+
+
+@numba.njit(cache=True)
+def _column(rules: Rules, s: State, q: Stream, clock: int, bank: int, place: int) -> None:
+    """Read or write for the entry at ``place`` of the bank's queue, which leaves it."""
+    v = s.scalar
+    i = s.queue[bank, place]
+    write = q.write[i]
+    _column_times(rules, s, clock, bank, write)
+    s.count[HIT if s.hits[bank] else CONFLICT if s.reopened[bank] else MISS] += 1
+    s.hits[bank] += 1
+    s.reopened[bank] = 0
+    s.filter[write, _bucket(q.block[i])] -= 1
+    _log(s, clock, WRITE if write else READ, bank, i)
+    s.length[bank] -= 1
+    for p in range(place, s.length[bank]):
+        s.queue[bank, p] = s.queue[bank, p + 1]
+        s.queue_row[bank, p] = s.queue_row[bank, p + 1]
+        s.queue_write[bank, p] = s.queue_write[bank, p + 1]
+    v[QUEUED] -= 1
+    v[READ_FROM] = v[WRITE_FROM] = 0
+    q.issue[i] = clock
+    while not write and i >= 0:
+        q.complete[i] = clock + rules.read_latency
+        v[OUTSTANDING] -= 1
+        i = q.follower[i]
+
+
+@numba.njit(cache=True)
+def _refresh(rules: Rules, s: State, clock: int) -> int:
+    """Serve the pending refresh: ``clock`` if a command was issued, else when one is ready."""
+    rank = s.scalar[REF_RANK]
+    at = s.rank_at[rank]
+    banks = rules.banks // rules.ranks
+    first = rank * banks
+    if s.open_banks[rank, 0]:
+        earliest = NEVER
+        for bank in range(first, first + banks):
+            if s.row[bank] >= 0:
+                ready = max(s.bank_at[bank, PRE], at[PRE])
+                if ready <= clock:
+                    _precharge(rules, s, clock, bank, 0)
+                    _classify(rules, s, bank)
+                    return clock
+                earliest = min(earliest, ready)
+        return earliest
+    if at[REF] > clock:
+        return at[REF]
+    at[REF] = clock + rules.ref_ref
+    _raise(at, ACT, clock + rules.ref_act)
+    s.scalar[REF_PENDING] -= 1
+    s.scalar[REF_RANK] = (rank + 1) % rules.ranks
+    _log(s, clock, REF, first, -1)
+    return clock
+
+
+@numba.njit(cache=True)
+def _serve(rules: Rules, s: State, q: Stream, clock: int, bank: int) -> None:
+    """Issue the ready command of the bank's oldest request that has one."""
+    g, r = s.group_of[bank], s.rank_of[bank]
+    first = s.first[bank]
+    if s.row[bank] < 0:
+        _activate(rules, s, clock, bank, s.queue_row[bank, 0])
+    elif first[2] and max(s.bank_at[bank, PRE], s.rank_at[r, PRE]) <= clock:
+        _precharge(rules, s, clock, bank, 1)
+    else:
+        place = first[0]
+        if place < 0 or max(s.bank_at[bank, READ], s.group_at[g, READ], s.rank_at[r, READ]) > clock:
+            place = first[1]
+        elif 0 <= first[1] < place and (
+            max(s.bank_at[bank, WRITE], s.group_at[g, WRITE], s.rank_at[r, WRITE]) <= clock
+        ):
+            place = first[1]
+        _column(rules, s, q, clock, bank, place)
+    _classify(rules, s, bank)
+
+
+@numba.njit(cache=True)
+def _command(rules: Rules, s: State, q: Stream, clock: int, refreshing: int) -> None:
+    """Issue one command, bank queues in turn after the last one served."""
+    v = s.scalar
+    bank = v[POINTER]
+    earliest = NEVER
+    for _ in range(rules.banks):
+        bank = bank + 1 if bank + 1 < rules.banks else 0
+        if s.length[bank] == 0 or s.rank_of[bank] == refreshing:
+            continue
+        ready = _ready_at(s, bank)
+        if ready <= clock:
+            v[POINTER] = bank
+            v[COMMAND_AT] = clock + 1
+            _serve(rules, s, q, clock, bank)
+            return
+        earliest = min(earliest, ready)
+    v[COMMAND_AT] = earliest
+
+
+@numba.njit(cache=True)
+def _enqueue(rules: Rules, s: State, q: Stream, clock: int, place: int, write: int) -> None:
+    """Move entry ``place`` of the read or write queue to its bank's queue."""
+    v = s.scalar
+    waiting, size = (s.write_queue, WRITES) if write else (s.read_queue, READS)
+    i = waiting[place]
+    v[size] -= 1
+    for p in range(place, v[size]):
+        waiting[p] = waiting[p + 1]
+    bank = q.bank[i]
+    n = s.length[bank]
+    s.queue[bank, n] = i
+    s.queue_row[bank, n] = q.row[i]
+    s.queue_write[bank, n] = write
+    s.length[bank] = n + 1
+    v[QUEUED] += 1
+    _classify(rules, s, bank)
+    v[COMMAND_AT] = min(v[COMMAND_AT], max(clock + 1, _ready_at(s, bank)))
+
+
+@numba.njit(cache=True)
+def _schedule(rules: Rules, s: State, q: Stream, clock: int) -> bool:
+    """Move the oldest request whose bank queue has room; whether there was one."""
+    v = s.scalar
+    if v[DRAINING] == 0 and v[WRITES] > 0:
+        last = v[CLOSED] and v[NEXT] == v[COUNT] and v[READS] == 0
+        above = 0 if last else rules.drain_above
+        if v[WRITES] >= rules.write_queue or (v[WRITES] > above and v[QUEUED] == 0):
+            v[DRAINING] = v[WRITES]
+    if v[DRAINING] > 0:
+        for p in range(v[WRITE_FROM], v[WRITES]):
+            i = s.write_queue[p]
+            if s.length[q.bank[i]] < rules.bank_queue:
+                v[WRITE_FROM] = p
+                if _queued(s, q, q.block[i], q.bank[i], 0) >= 0:
+                    # The older read comes first; reads go on until it is served.
+                    v[DRAINING] = 0
+                    break
+                v[DRAINING] -= 1
+                _enqueue(rules, s, q, clock, p, 1)
+                return True
+        if v[DRAINING] > 0:
+            v[WRITE_FROM] = v[WRITES]
+            return False
+    for p in range(v[READ_FROM], v[READS]):
+        if s.length[q.bank[s.read_queue[p]]] < rules.bank_queue:
+            v[READ_FROM] = p
+            _enqueue(rules, s, q, clock, p, 0)
+            return True
+    v[READ_FROM] = v[READS]
+    return False
+
+
+@numba.njit(cache=True)
+def _step(rules: Rules, s: State, q: Stream, clock: int) -> int:
+    """One clock; returns the next clock in which anything can happen."""
+    v = s.scalar
+    _accept(rules, s, q, clock)
+    if clock == v[REF_TICK]:
+        v[REF_PENDING] += 1
+        v[REF_TICK] += rules.ref_interval
+    after = NEVER
+    issued = False
+    refreshing = -1
+    if v[REF_PENDING] > 0:
+        refreshing = v[REF_RANK]
+        after = _refresh(rules, s, clock)
+        issued = after == clock
+        if issued:
+            after = clock + 1
+            v[COMMAND_AT] = clock + 1
+    if not issued and v[QUEUED] > 0 and v[COMMAND_AT] <= clock:
+        _command(rules, s, q, clock, refreshing)
+    if _schedule(rules, s, q, clock):
+        after = clock + 1
+    if v[QUEUED] > 0:
+        after = min(after, max(clock + 1, v[COMMAND_AT]))
+    i = v[NEXT]
+    if i < v[COUNT]:
+        full = v[WRITES] >= rules.write_queue if q.write[i] else v[READS] >= rules.read_queue
+        if not full:
+            after = min(after, max(clock + 1, q.arrival[i]))
+    return min(after, v[REF_TICK])
+
+
+@numba.njit(cache=True)
+def _busy(s: State) -> bool:
+    """Whether the channel still has work, given that no further request comes."""
+    v = s.scalar
+    return v[NEXT] < v[COUNT] or v[READS] + v[WRITES] + v[QUEUED] > 0
+
+
+@numba.njit(cache=True)
+def advance(rules: Rules, state: State, stream: Stream, channel: int, until: int) -> None:
+    """Simulate a channel up to, not including, clock ``until``."""
+    s = _channel_state(state, channel)
+    q = _channel_stream(stream, channel)
+    clock = s.scalar[CLOCK]
+    while clock < until:
+        clock = _step(rules, s, q, clock)
+    s.scalar[CLOCK] = max(s.scalar[CLOCK], until)
+
+
+@numba.njit(cache=True)
+def drain(rules: Rules, state: State, stream: Stream) -> None:
+    """Simulate every channel until all requests of the stream, writes too, are in the DRAM."""
+    for channel in range(state.scalar.shape[0]):
+        s = _channel_state(state, channel)
+        q = _channel_stream(stream, channel)
+        s.scalar[CLOSED] = 1
+        clock = s.scalar[CLOCK]
+        last = clock
+        while _busy(s):
+            last = clock
+            clock = _step(rules, s, q, clock)
+        s.scalar[CLOCK] = last + 1
+
+
+@numba.njit(cache=True)
+def push(
+    state: State,
+    stream: Stream,
+    channel: int,
+    request: tuple[int, int, int, int],
+    arrival: int,
+) -> int:
+    """Append a request to a channel's stream; returns its position, or -1 if the stream is full.
+
+    Args:
+        state: controller state.
+        stream: requests.
+        channel: channel of the request.
+        request: block, bank within the channel, row, 1 for a write.
+        arrival: first clock it may be accepted; not before the channel's clock.
+    """
+    i = state.scalar[channel, COUNT]
+    if i >= stream.block.shape[1]:
+        return -1
+    stream.block[channel, i] = request[0]
+    stream.bank[channel, i] = request[1]
+    stream.row[channel, i] = request[2]
+    stream.write[channel, i] = request[3]
+    stream.arrival[channel, i] = arrival
+    stream.accept[channel, i] = -1
+    stream.issue[channel, i] = -1
+    stream.complete[channel, i] = -1
+    stream.follower[channel, i] = -1
+    state.scalar[channel, COUNT] = i + 1
+    return i
+
+
+@numba.njit(cache=True)
+def decode(pieces: Ints, groups: int, banks: int, block: int) -> tuple[int, int, int]:
+    """Channel, bank within the channel and row of a block.
+
+    Args:
+        pieces: field, shift, bits and place of each piece of the address map [P, 4].
+        groups: bank groups per rank.
+        banks: banks per bank group.
+        block: address divided by the bytes of an access.
+    """
+    channel, rank, group, bank, row = 0, 0, 0, 0, 0
+    for p in range(pieces.shape[0]):
+        part = ((block >> pieces[p, 1]) & ((1 << pieces[p, 2]) - 1)) << pieces[p, 3]
+        field = pieces[p, 0]
+        if field == 0:
+            channel |= part
+        elif field == 1:
+            rank |= part
+        elif field == 2:
+            group |= part
+        elif field == 3:
+            bank |= part
+        elif field == 4:
+            row |= part
+    return channel, (rank * groups + group) * banks + bank, row
