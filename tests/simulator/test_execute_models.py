@@ -12,6 +12,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from stowplan.errors import ModelError
 from stowplan.ir.check_plan import check_plan
 from stowplan.ir.dtypes import DType
 from stowplan.ir.graph import Graph
@@ -158,3 +159,29 @@ def _neighbours(plan: Plan) -> tuple[Residency, Residency]:
         for b in plan.residencies
         if a.address != b.address and a.reserved_from < b.start and b.start + 1 < a.end
     )
+
+
+def test_a_model_too_large_to_run_says_so(tmp_path: Path) -> None:
+    """Its weights are absent from the file and never made up: the sizes alone are too much."""
+    weight = TensorProto(
+        name="w",
+        data_type=TensorProto.FLOAT,
+        dims=[24_000, 24_000],
+        data_location=TensorProto.EXTERNAL,
+    )
+    weight.external_data.add(key="location", value="absent.bin")
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        "huge",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, (1, 24_000))],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, (1, 24_000))],
+        [weight],
+    )
+    opset = [helper.make_opsetid("", 17)]
+    model = helper.make_model(graph, opset_imports=opset, ir_version=8)
+    path = tmp_path / "huge.onnx"
+    path.write_bytes(model.SerializeToString())
+    imported = import_model(path)
+    plan, memory = plan_tightly(imported.graph)
+    with pytest.raises(ModelError, match=r"2,304,000,000 bytes of weights .* 2 GiB.*prove a small"):
+        prove(imported, imported.graph, plan, memory)
