@@ -26,7 +26,7 @@ from stowplan.ilp.neighbourhood import improve_locally
 from stowplan.ilp.packing import pack
 from stowplan.ilp.peak import improve_peak
 from stowplan.ilp.repair import place_with_evictions
-from stowplan.ilp.schedule import Schedule, space_bytes
+from stowplan.ilp.schedule import Schedule, space_bytes, traffic_bytes
 from stowplan.ilp.search import SearchOptions, SearchResult, Tables, search, timed, widths
 from stowplan.ilp.settings import choice, number, read_settings, switch
 from stowplan.ir.graph import Graph
@@ -36,6 +36,8 @@ from stowplan.targets.target import Target
 
 BOUND_SOURCE = "search over orders and residencies by space"
 PACK_SHARE = 0.3
+FIRST_PACK_S = 1.0
+FINAL_PACK_S = 20.0
 LOCAL_SHARE = 0.5
 SLACK = (0.99, 0.97, 0.94, 0.9, 0.85)
 """Fractions of the space searched for schedules that leave room to pack."""
@@ -154,6 +156,8 @@ def _settle(
     if outcome.schedule is None or _offer(best, settings, outcome.schedule, width):
         return
     place_with_evictions(best, outcome.schedule, f"search width {width}, repaired")
+    if outcome.cost > outcome.bound:
+        return
     largest = max(map(best.problem.demand, range(best.problem.operators)))
     for share in SLACK if settings.slack else ():
         if best.done():
@@ -168,7 +172,9 @@ def _settle(
 
 def _offer(best: Incumbent, settings: ExactSettings, schedule: Schedule, width: int) -> bool:
     best.report("packing")
-    limits = best.limits(PACK_SHARE, 20.0)
+    # Worth long efforts only once nothing cheaper is left to be found.
+    cost = traffic_bytes(best.problem, schedule.stays) + best.constant
+    limits = best.limits(PACK_SHARE, FINAL_PACK_S if cost <= best.bound else FIRST_PACK_S)
     packing = pack(best.problem, schedule, limits, search=settings.pack_search)
     if packing.addresses is None:
         return False

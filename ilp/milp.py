@@ -69,7 +69,8 @@ def solve_milp(model: pulp.LpProblem, solver: str, limits: Limits) -> MilpResult
 
 def _cbc(path: Path, renamed: dict[str, str], limits: Limits) -> MilpResult:
     solution, log = path.with_suffix(".sol"), path.with_suffix(".log")
-    command = [pulp.PULP_CBC_CMD.pulp_cbc_path, str(path), "-sec", f"{max(limits.seconds, 0.1):.2f}"]
+    seconds = f"{max(limits.seconds, 0.1):.2f}"
+    command = [pulp.PULP_CBC_CMD.pulp_cbc_path, str(path), "-sec", seconds]
     command += ["-randomCbcSeed", str(limits.seed + 1), "-timeMode", "elapsed"]
     command += ["-solve", "-solution", str(solution)]
     with log.open("wb") as out:
@@ -132,13 +133,13 @@ def _from_pulp(model: pulp.LpProblem) -> tuple[mathopt.Model, dict[str, mathopt.
         )
         for v in model.variables()
     }
-    for name, row in model.constraints.items():
+    for row in model.constraints():
         side = -row.constant
         terms = [(variables[v.name], weight) for v, weight in row.items()]
         added = built.add_linear_constraint(
             lb=float("-inf") if row.sense == pulp.LpConstraintLE else side,
             ub=float("inf") if row.sense == pulp.LpConstraintGE else side,
-            name=name,
+            name=row.name,
         )
         for variable, weight in terms:
             added.set_coefficient(variable, weight)
@@ -147,47 +148,40 @@ def _from_pulp(model: pulp.LpProblem) -> tuple[mathopt.Model, dict[str, mathopt.
     return built, variables
 
 
-def run_mathopt(
-    model: mathopt.Model, solver: str, limits: Limits
-) -> tuple[mathopt.SolveResult | None, bool]:
-    """Solve and report (result or None when stopped without one, interrupted)."""
-    interrupter = SolveInterrupter()
-    done = threading.Event()
-    watcher = threading.Thread(target=_interrupt, args=(interrupter, done, limits), daemon=True)
+def run_mathopt(model: mathopt.Model, solver: str, limits: Limits) -> mathopt.SolveResult | None:
+    """Solve; None when cancelled before the solver could be stopped.
+
+    HiGHS knows no interruption through MathOpt: when cancelled it is left behind in its thread,
+    which its time limit ends.
+    """
+    interrupter = SolveInterrupter() if solver != "highs" else None
     parameters = mathopt.SolveParameters(
         time_limit=timedelta(seconds=max(limits.seconds, 0.1)),
         random_seed=limits.seed,
-        threads=limits.workers if solver == "cp_sat" else 1,
+        threads=None if solver == "highs" else 1,
         relative_gap_tolerance=0.0,
         absolute_gap_tolerance=0.0,
     )
-    kind = {
-        "highs": mathopt.SolverType.HIGHS,
-        "scip": mathopt.SolverType.GSCIP,
-        "cp_sat": mathopt.SolverType.CP_SAT,
-    }[solver]
-    supported = solver != "highs"
-    if supported:
-        watcher.start()
-    try:
-        result = mathopt.solve(
-            model, kind, params=parameters, interrupter=interrupter if supported else None
-        )
-    finally:
-        done.set()
-    return result, interrupter.interrupted
+    kind = mathopt.SolverType.HIGHS if solver == "highs" else mathopt.SolverType.GSCIP
+    results: list[mathopt.SolveResult] = []
 
+    def solve() -> None:
+        results.append(mathopt.solve(model, kind, params=parameters, interrupter=interrupter))
 
-def _interrupt(interrupter: SolveInterrupter, done: threading.Event, limits: Limits) -> None:
-    while not done.wait(POLL_S):
+    worker = threading.Thread(target=solve, daemon=True)
+    worker.start()
+    while worker.is_alive():
+        worker.join(POLL_S)
         if limits.cancelled():
+            if interrupter is None:
+                break
             interrupter.interrupt()
-            return
+    return results[0] if results else None
 
 
 def _mathopt(model: pulp.LpProblem, solver: str, limits: Limits) -> MilpResult:
     built, variables = _from_pulp(model)
-    result, _ = run_mathopt(built, solver, limits)
+    result = run_mathopt(built, solver, limits)
     reason = mathopt.TerminationReason
     name = f"{solver} (OR-Tools {version('ortools')})"
     if result is None:

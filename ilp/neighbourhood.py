@@ -9,6 +9,7 @@ drift along plateaus.
 
 import random
 
+from stowplan.ilp.gaps import best_residencies
 from stowplan.ilp.incumbent import Incumbent
 from stowplan.ilp.packing import pack
 from stowplan.ilp.repair import place_with_evictions
@@ -19,6 +20,7 @@ WINDOW_SIZES = (10, 16, 24, 36)
 WIDTH = 400
 WINDOW_SHARE = 0.3
 PACK_S = 5.0
+GAPS_S = 5.0
 
 
 def improve_locally(
@@ -27,10 +29,11 @@ def improve_locally(
     """Improve the best plan until time runs out or it is proven."""
     rng = random.Random(best.options.seed)
     order = sequence_order(tables, _order_of(best) if start is None else start.order)
-    current = _solve(best, tables, Window(order, 0, 0), best.value * 4 + 1, free_moves)
+    unlimited = 1 << 60
+    current = _solve(best, tables, Window(order, 0, 0), unlimited, free_moves)
     if current is None:
         return
-    schedule, cost = current
+    schedule, cost = _polish(best, *current)
     while not best.done():
         best.report("windows")
         low, high = _window(tables, schedule, order, rng)
@@ -41,6 +44,19 @@ def improve_locally(
         order = sequence_order(tables, schedule.order)
         if cost + best.constant < best.value:
             _settle(best, schedule)
+
+
+def _polish(best: Incumbent, schedule: Schedule, cost: int) -> tuple[Schedule, int]:
+    """Better residencies for the same order, which the search may have cut off."""
+    best.report("residency gaps")
+    found = best_residencies(best.problem, schedule.order, best.limits(0.2, GAPS_S))
+    if found.schedule is None:
+        return schedule, cost
+    better = traffic_bytes(best.problem, found.schedule.stays)
+    if better >= cost:
+        return schedule, cost
+    _settle(best, found.schedule)
+    return found.schedule, better
 
 
 def _settle(best: Incumbent, schedule: Schedule) -> None:
