@@ -77,20 +77,16 @@ def parse_pipeline(text: str) -> tuple[Pass, ...]:
         UsageError: a syntax error, an unknown pass or option, or a value of the wrong type.
     """
     passes: list[Pass] = []
-    position = 0
-    while position < len(text) or (passes and text.rstrip().endswith(",")):
+    position, separator = 0, "," if text.strip() else ""
+    while separator:
         match = _ITEM.match(text, position)
         if match is None:
-            if not text.strip():
-                break
             raise UsageError(
                 f"pipeline {text!r}: expected a pass such as fuse-conv{{residual=false}} at "
                 f"position {position}"
             )
         passes.append(_make(match.group(1), match.group(2) or ""))
-        position = match.end()
-        if match.group(3) == "":
-            break
+        position, separator = match.end(), match.group(3)
     return tuple(passes)
 
 
