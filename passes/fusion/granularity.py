@@ -1,8 +1,9 @@
 """Best tile width, height and reduction step of a group, in closed form over all candidates.
 
 When the tile divides the grid every step of a group belongs to one of few classes, so its latency
-is a sum of (count x max(compute, transfers)) terms. All candidate granularities are evaluated at
-once; ``evaluate.step_latency`` is the walk-every-step reference for one of them.
+is a sum of (count x max(compute, transfers)) terms; when it does not, tiles at the edge are counted
+as whole ones, which bounds latency and memory from above. All candidate granularities are evaluated
+at once; ``evaluate.step_latency`` is the walk-every-step reference for one of them.
 """
 
 from collections.abc import Iterable
@@ -141,8 +142,8 @@ def best_tile(
         i = int(latency.argmin())
         if best is None or latency[i] < best.latency:
             w, h, k = int(table.w[i]), int(table.h[i]), int(table.k[i])
-            tiles = (shape.grid[0] // w, shape.grid[1] // h)
-            best = TileChoice(float(latency[i]), (w, h, k), tiles, shape.grid[2] // k, by_rows)
+            tiles = (-(-shape.grid[0] // w), -(-shape.grid[1] // h))
+            best = TileChoice(float(latency[i]), (w, h, k), tiles, -(-shape.grid[2] // k), by_rows)
     return best
 
 
@@ -168,14 +169,17 @@ class _Table:
     compute: Vector
 
 
-@lru_cache(maxsize=20_000)
+@lru_cache(maxsize=2048)
 def _table(instance: FusionInstance, shape: GroupShape) -> _Table:
     columns, rows, depth = shape.grid
     native_w, native_h = instance.native_granularity
     w, h, k = (
         axis.ravel().astype(float)
         for axis in np.meshgrid(
-            _divisors(columns), _divisors(rows), _divisors(depth), indexing="ij"
+            _extents(columns, native_w),
+            _extents(rows, native_h),
+            _extents(depth, native_w),
+            indexing="ij",
         )
     )
     extents: dict[Extent, Vector] = {"w": w, "h": h, "k": k}
@@ -197,13 +201,15 @@ def _table(instance: FusionInstance, shape: GroupShape) -> _Table:
     follows = tuple(
         frozenset(name for name in (r, c) if isinstance(name, str)) for _, r, c in shape.pieces
     )
-    return _Table(w, h, k, columns / w, rows / h, depth / k, size, follows, compute)
+    across, down, steps = np.ceil(columns / w), np.ceil(rows / h), np.ceil(depth / k)
+    return _Table(w, h, k, across, down, steps, size, follows, compute)
 
 
-def _divisors(extent: int) -> npt.NDArray[np.int64]:
-    numbers = np.arange(1, extent + 1)
-    found = numbers[extent % numbers == 0]
-    return np.asarray(found[found >= min(16, extent)])
+def _extents(whole: int, native: int) -> npt.NDArray[np.int64]:
+    """Tile extents worth trying: divisors, multiples of the native extent, powers of two."""
+    numbers = np.arange(1, whole + 1)
+    power = (numbers & (numbers - 1)) == 0
+    return np.asarray(numbers[(whole % numbers == 0) | (numbers % native == 0) | power])
 
 
 def _latency(

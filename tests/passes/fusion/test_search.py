@@ -23,7 +23,7 @@ from stowplan.passes.fusion.search import lower_bound, plan_fusion
 def random_instance(seed: int, operators: int = 8) -> FusionInstance:
     """A random DAG of matrix products and point-wise operators with consistent shapes."""
     rng = random.Random(seed)
-    sides = [64, 128, 256]
+    sides = rng.choice(([64, 128, 256], [48, 150, 211]))
     shapes: list[tuple[int, int]] = [(rng.choice(sides), rng.choice(sides)) for _ in range(2)]
     inputs, outputs, kinds = [], [], []
     for _ in range(operators):
@@ -79,9 +79,11 @@ def test_closed_form_equals_walk(seed: int) -> None:
         )
         walked = step_latency(instance, step, before)
         tensors = [piece[0] for piece in shape.pieces]
-        if len(set(tensors)) == len(tensors):
+        w, h, k = choice.granularity
+        even = shape.grid[0] % w == shape.grid[1] % h == shape.grid[2] % k == 0
+        if even and len(set(tensors)) == len(tensors):
             assert walked == pytest.approx(choice.latency, rel=1e-9)
-        else:  # two slices of one tensor may coincide at some granularities
+        else:  # edge tiles are smaller, slices of one tensor may coincide
             assert walked <= choice.latency * (1 + 1e-9)
 
 
@@ -100,7 +102,7 @@ def test_too_small_memory_names_the_operator() -> None:
     tiny = FusionInstance(
         **{
             **{name: getattr(instance, name) for name in FusionInstance.__slots__},
-            "fast_memory_capacity": 40,
+            "fast_memory_capacity": 1,
         }
     )
     with pytest.raises(InfeasiblePlanError, match="operator 0"):
