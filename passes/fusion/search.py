@@ -11,6 +11,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from statistics import median
 
 from stowplan.errors import InfeasiblePlanError, Misfit
 from stowplan.passes.fusion.evaluate import Group, evaluate
@@ -21,6 +22,9 @@ from stowplan.passes.fusion.retention import Candidate, Operators, RetentionSolv
 RELATIVE_ROUNDING = 1e-12
 WALK_SECONDS_PER_STEP = 25e-6
 """Allowance for the reference evaluator, which walks every step of the final schedule."""
+RISES_SAMPLED = 40
+FIRST_ACCEPTED = 0.3
+"""Annealing starts at this share of the median rise of its first worsening moves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,16 +175,19 @@ class _Search:
         """Best candidate found within ``seconds`` from ``start``."""
         began = time.perf_counter()
         current = best = start
-        scale = start.latency * 2e-3
+        rises: list[float] = []
         while (spent := time.perf_counter() - began) < seconds and not cancelled():
-            temperature = scale * (1 - spent / seconds) ** 3 + 1e-12
             changed = self._neighbour(current)
             if changed is None:
                 continue
             rise = changed.latency - current.latency
-            if rise <= 0 or self.rng.random() < math.exp(-rise / temperature):
+            if rise > 0 and len(rises) < RISES_SAMPLED:
+                rises.append(rise)
+                continue
+            temperature = FIRST_ACCEPTED * median(rises or [0.0]) * (1 - spent / seconds) ** 2
+            if rise <= 0 or self.rng.random() < math.exp(-rise / (temperature + 1e-12)):
                 current = changed
-            if current.latency < best.latency * (1 - 1e-12):
+            if current.latency < best.latency * (1 - RELATIVE_ROUNDING):
                 best = current
         return best
 
