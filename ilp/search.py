@@ -22,7 +22,8 @@ certain to come; with it the dominance test reads, in these costs,
 
     cost' + reload(resident' - resident) + store(copied - copied') <= cost.
 
-Width limits the labels kept per layer (a beam). The least cost ever cut off remains a valid lower
+Width limits the labels kept per layer (a beam); once a layer is crowded, labels that could not be
+among the kept ones are not made at all. The least cost ever cut off remains a valid lower
 bound, so every run yields a plan and a bound, and a run that cut off nothing is exact.
 """
 
@@ -41,6 +42,7 @@ from stowplan.passes.problem import PlanningProblem
 NOTHING_LOST = 1 << 62
 MAX_EVICTION_SETS = 4096
 MIN_EVICTION_SETS = 8
+CROWD = 4
 
 
 class Label(NamedTuple):
@@ -290,6 +292,7 @@ class _Search:
         if options.window is not None:
             self._pin(options.window)
         self._most_sets = max(MIN_EVICTION_SETS, min(options.width // 8, MAX_EVICTION_SETS))
+        self._limit = options.below
         self._next: Layer = {}
         self._next_ready: Ready = {}
 
@@ -330,11 +333,15 @@ class _Search:
         """Append one sequence to every label of a layer; false when stopped."""
         tables = self.tables
         self._next, self._next_ready = {}, {}
+        self._limit, before = self.options.below, self.labels
         for done, labels in layer.items():
             for label in labels:
                 self.expanded += 1
                 if not self.expanded & 127 and self.options.stopped():
                     return False
+                if self.labels - before > CROWD * self.options.width:
+                    self._cut()
+                    before = self.labels
                 for i in self._candidates(label, done, ready[done]):
                     after = done | tables.blocks[i].members
                     self._run_block(label, i, done, self._next.setdefault(after, []))
@@ -344,6 +351,15 @@ class _Search:
                             x for x in self.successors[i] if not self.before[x] & ~after
                         )
         return True
+
+    def _cut(self) -> None:
+        """Stop making labels that more than ``width`` labels of the layer already undercut."""
+        costs = sorted(label.cost for labels in self._next.values() for label in labels)
+        if len(costs) > self.options.width:
+            self._limit = min(self._limit, costs[self.options.width] + 1)
+            self.lost = min(self.lost, self._limit)
+            for labels in self._next.values():
+                labels[:] = [label for label in labels if label.cost < self._limit]
 
     def _candidates(self, label: Label, done: int, ready: tuple[int, ...]) -> tuple[int, ...]:
         if self.options.free_moves:
@@ -394,7 +410,7 @@ class _Search:
         tables, options = self.tables, self.options
         after = done | 1 << o
         cost = label.cost
-        limit = options.below
+        limit = self._limit
         if cost >= limit:
             return
         others = label.resident & ~tables.use[o]
@@ -520,7 +536,7 @@ def search(tables: Tables, options: SearchOptions) -> SearchResult:
 
 def widths(largest: int) -> Iterator[int]:
     """Beam widths to try in turn."""
-    width = 30
+    width = 4
     while width < largest:
         yield width
         width *= 8
