@@ -31,6 +31,12 @@ from stowplan.simulator.execute_kernels import (
 )
 from stowplan.simulator.execute_layout import Bytes, Layout, layout_of
 from stowplan.simulator.execute_machine import Machine
+from stowplan.simulator.execute_tiles import (
+    assembled_outputs,
+    compile_all,
+    region_of,
+    whole_name,
+)
 
 FAULTS_SHOWN = 3
 
@@ -123,7 +129,7 @@ def prove(
     expected = run_whole(source, inputs)
     facts = facts_of(graph)
     kernels = Kernels(source, graph)
-    compiled = {op.name: kernels.compile(op) for op in graph.operators}
+    compiled = compile_all(kernels, graph)
     types = _types(compiled)
     widths = _widths(graph, types, inputs, expected)
     layout = layout_of(graph, widths)
@@ -178,12 +184,14 @@ def _initial_dram(
     for tensor in graph.tensors:
         if tensor.alias is not None or tensor.name not in wanted:
             continue
-        if tensor.name in inputs:
-            value = inputs[tensor.name]
+        whole = whole_name(tensor)
+        if whole in inputs:
+            value = inputs[whole]
         elif tensor.role is Role.WEIGHT:
-            value = source.weight(tensor.name)
+            value = source.weight(whole)
         else:
-            raise ModelError(f"no value given for model input {tensor.name!r}")
+            raise ModelError(f"no value given for model input {whole!r}")
+        value = value[region_of(tensor)]
         dtype = types.get(tensor.name, value.dtype)
         if value.size != tensor.elements or value.dtype != dtype:
             raise ModelError(
@@ -218,23 +226,21 @@ def _execute(graph: Graph, plan: Plan, machine: Machine, compiled: Mapping[str, 
 
 def _run(op: Operator, step: int, machine: Machine, kernel: Kernel, graph: Graph) -> None:
     layout, values = machine.layout, dict[str, Array]()
-    for port, declared in zip(kernel.inputs, kernel.session.get_inputs(), strict=True):
-        shape = _shape(declared.shape, graph.tensor[port.tensor].shape)
-        slot_bytes = layout.slot_bytes(port.tensor, port.dtype.itemsize)
-        found = machine.read(port.tensor, step, prod(shape) * slot_bytes)
+    for port, shape in zip(kernel.inputs, kernel.input_shapes(graph), strict=True):
+        _expect_size(port.tensor, shape, graph)
+        found = machine.read(port.tensor, step, layout.size_bytes(port.tensor))
         values[port.tensor] = layout.gather(port.tensor, found, port.dtype, shape)
     for tensor, value in kernel.run(values).items():
-        if value.size != graph.tensor[tensor].elements:
-            planned = graph.tensor[tensor].shape
-            raise KernelFault(f"{tensor!r} comes out in shape {value.shape}, planned is {planned}")
+        _expect_size(tensor, value.shape, graph)
         machine.write(tensor, step, layout.spread(tensor, value))
     machine.scribble(op.name, step)
 
 
-def _shape(declared: list[int | str | None], planned: tuple[int, ...]) -> tuple[int, ...]:
-    """The kernel's own shape where it is static, else the graph's."""
-    static = [extent for extent in declared if isinstance(extent, int)]
-    return tuple(static) if len(static) == len(declared) else planned
+def _expect_size(tensor: str, shape: tuple[int, ...], graph: Graph) -> None:
+    """Raise KernelFault if ``tensor`` has another number of elements than planned."""
+    planned = graph.tensor[tensor]
+    if prod(shape) != planned.elements:
+        raise KernelFault(f"{tensor!r} has shape {shape}, planned is {planned.shape}")
 
 
 def _compare(
@@ -242,18 +248,22 @@ def _compare(
 ) -> tuple[OutputMatch, ...]:
     """Compare what DRAM holds of each output with the whole model's."""
     matches, layout = [], machine.layout
-    produced = {tensor.name for tensor in graph.by_role(Role.OUTPUT)}
-    for name in sorted(produced ^ expected.keys()):
+    produced = assembled_outputs(graph)
+    for name in sorted(produced.keys() ^ expected.keys()):
         machine.faults.append(f"output {name!r} is only in one of plan and model")
-    for name in sorted(produced & expected.keys()):
-        due = expected[name]
-        storage, offset = layout.place(name)
-        end = offset + due.size * layout.slot_bytes(name, due.dtype.itemsize)
-        different = due.nbytes
-        if storage in machine.dram:
-            found = layout.gather(name, machine.dram[storage][offset:end], due.dtype, due.shape)
-            different = int(np.count_nonzero(_as_bytes(found) != _as_bytes(due)))
-        matches.append(OutputMatch(name, different == 0, different, due.nbytes))
+    for name in sorted(produced.keys() & expected.keys()):
+        different = 0
+        for tensor in produced[name]:
+            due = expected[name][region_of(tensor)]
+            storage, offset = layout.place(tensor.name)
+            end = offset + due.size * layout.slot_bytes(tensor.name, due.dtype.itemsize)
+            if storage not in machine.dram:
+                different += due.nbytes
+                continue
+            held = machine.dram[storage][offset:end]
+            found = layout.gather(tensor.name, held, due.dtype, due.shape)
+            different += int(np.count_nonzero(_as_bytes(found) != _as_bytes(due)))
+        matches.append(OutputMatch(name, different == 0, different, expected[name].nbytes))
     return tuple(matches)
 
 

@@ -94,6 +94,15 @@ class Kernel:
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
 
+    def input_shapes(self, graph: Graph) -> tuple[tuple[int, ...], ...]:
+        """Shape of each operand: the kernel's own where it is static, else the graph's."""
+        found = []
+        for port, declared in zip(self.inputs, self.session.get_inputs(), strict=True):
+            static = tuple(extent for extent in declared.shape if isinstance(extent, int))
+            planned = graph.tensor[port.tensor].shape
+            found.append(static if len(static) == len(declared.shape) else planned)
+        return tuple(found)
+
     def run(self, values: Mapping[str, Array]) -> dict[str, Array]:
         """Output values by tensor name, from input values by tensor name.
 

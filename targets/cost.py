@@ -7,7 +7,7 @@ convolution goes to whichever unit is faster.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal
 
@@ -17,6 +17,7 @@ from stowplan.targets.attention_shapes import attention_of
 from stowplan.targets.gemm_cost import Gemm, GemmCost, gemm_cost, mac_rate
 from stowplan.targets.gemm_shapes import gemms_of, is_depthwise
 from stowplan.targets.target import Target
+from stowplan.targets.tile_operands import is_tile, joined, spread
 from stowplan.targets.vector_cost import passes, vector_cycles, vector_elements, width_bytes
 
 EngineName = Literal["array", "vector"]
@@ -56,6 +57,18 @@ class OperatorCost:
 
 def operator_cost(graph: Graph, operator: Operator, target: Target) -> OperatorCost:
     """Cost of ``operator`` from its shapes, attributes and element types."""
+    if is_tile(operator):
+        alone, whole, pieces = joined(graph, operator)
+        cost = _cost(alone, whole, target)
+        return replace(
+            cost,
+            reads=spread(graph, pieces, cost.reads),
+            writes=spread(graph, pieces, cost.writes),
+        )
+    return _cost(graph, operator, target)
+
+
+def _cost(graph: Graph, operator: Operator, target: Target) -> OperatorCost:
     family = category(operator.kind, operator.domain)
     if family is Category.ATTENTION and (cost := _attention_cost(graph, operator, target)):
         return cost

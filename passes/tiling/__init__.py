@@ -1,0 +1,1 @@
+"""Tiling: planning below the operator. See :mod:`stowplan.passes.tiling.tile`."""

@@ -1,0 +1,214 @@
+"""Build the tiled graph from groups: tile tensors, tile operators, in depth-first order.
+
+Every tensor is cut where some tile of its producer or of a reader begins or ends; a tile operator
+reads the pieces its regions meet and writes those inside its own.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise, product
+
+from stowplan.ir.graph import Attribute, Graph, Operator, Tensor
+from stowplan.passes.tiling.boxes import Box, extents, full
+from stowplan.passes.tiling.choose import Group
+from stowplan.passes.tiling.grids import boxes_of
+from stowplan.passes.tiling.network import Network, Unit
+from stowplan.passes.tiling.stripes import stripe_chain
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One tile operator to be: a unit and the region of its first result."""
+
+    unit: Unit
+    box: Box
+
+
+def jobs_of(network: Network, groups: Sequence[Group]) -> list[Job]:
+    """All tiles in the order in which they run."""
+    return [job for group in groups for job in _jobs(network, group)]
+
+
+def _jobs(network: Network, group: Group) -> Iterator[Job]:
+    if group.chain is None:
+        unit = group.units[0]
+        whole = network.whole(unit)
+        boxes = (whole,) if group.grid is None else tuple(boxes_of(whole, group.grid))
+        for box in boxes:
+            yield Job(unit, box)
+        return
+    count = group.chain.stripes
+    fractions = [i / count for i in range(count + 1)]
+    found = stripe_chain(network, group.units, dict(group.chain.axes), fractions)
+    if found is None:
+        yield from (Job(unit, network.whole(unit)) for unit in group.units)
+        return
+    for stripe in range(count):
+        for unit in group.units:
+            box = found.box(network.whole(unit), unit.operator.outputs[0], stripe)
+            if box is not None:
+                yield Job(unit, box)
+
+
+class Pieces:
+    """How each tensor is cut. Built once from all jobs, then only read."""
+
+    def __init__(self, network: Network, jobs: Sequence[Job]) -> None:
+        self._network = network
+        self._cuts: dict[str, list[set[int]]] = {}
+        self._names: dict[str, list[tuple[Box, str]]] = {}
+        for job in jobs:
+            for tensor, box in job.unit.regions(job.box).items():
+                self._cut(tensor, box)
+            if len(job.unit.operator.outputs) == 1:
+                self._cut(job.unit.operator.outputs[0], job.box)
+        self._taken = set(network.graph.tensor)
+        self._bounds = {name: [sorted(side) for side in cuts] for name, cuts in self._cuts.items()}
+
+    def _cut(self, tensor: str, box: Box) -> None:
+        if tensor in self._network.fixed:
+            return
+        sides = self._cuts.get(tensor)
+        if sides is None:
+            shape = self._network.graph.tensor[tensor].shape
+            sides = self._cuts[tensor] = [{0, extent} for extent in shape]
+        for side, interval in zip(sides, box, strict=True):
+            side.update(interval)
+
+    def tiled(self, tensor: str) -> bool:
+        """Whether the tensor is cut at all."""
+        return any(len(side) > 2 for side in self._bounds.get(tensor, ()))
+
+    def tensors(self, tensor: Tensor) -> list[Tensor]:
+        """The tensor's tiles in order, or itself."""
+        if not self.tiled(tensor.name):
+            return [tensor]
+        return [
+            replace(
+                tensor,
+                name=self._name(tensor.name, box),
+                shape=extents(box),
+                parent=tensor.name,
+                region=box,
+            )
+            for box in product(*(tuple(pairwise(side)) for side in self._bounds[tensor.name]))
+        ]
+
+    def meeting(self, tensor: str, box: Box) -> list[tuple[str, Box]]:
+        """Names and regions of the tiles that share an element with ``box``."""
+        if not self.tiled(tensor):
+            return [(tensor, full(self._network.graph.tensor[tensor].shape))]
+        sides = []
+        for side, (lower, upper) in zip(self._bounds[tensor], box, strict=True):
+            first, last = bisect_right(side, lower) - 1, bisect_left(side, upper)
+            sides.append(tuple(pairwise(side[first : last + 1])))
+        return [(self._name(tensor, each), each) for each in product(*sides)]
+
+    def _name(self, tensor: str, box: Box) -> str:
+        """``x@0:8,16:24``: the intervals of the dimensions that are cut."""
+        parts = [
+            f"{lower}:{upper}"
+            for (lower, upper), side in zip(box, self._bounds[tensor], strict=True)
+            if len(side) > 2
+        ]
+        return f"{tensor}@{','.join(parts)}"
+
+
+def build(network: Network, jobs: Sequence[Job]) -> Graph:
+    """The tiled graph; operators that nothing cuts stay as they are."""
+    graph = network.graph
+    pieces = Pieces(network, jobs)
+    tensors = [
+        tile
+        for tensor in graph.tensors
+        if not any(pieces.tiled(base) for base in _view_bases(network, tensor.name))
+        for tile in pieces.tensors(tensor)
+    ]
+    units = {unit.operator.name for unit in network.units}
+    kept = [
+        op
+        for op in graph.operators
+        if op.name not in units
+        and not any(pieces.tiled(base) for name in op.inputs for base in network.bases(name))
+    ]
+    numbers: dict[int, int] = {}
+    operators = [_operator(network, pieces, job, numbers) for job in jobs]
+    return _with_views(graph.replace(tuple(tensors), tuple(operators)), kept)
+
+
+def _view_bases(network: Network, name: str) -> frozenset[str]:
+    """Tensors under a view; none for a tensor that owns its bytes."""
+    return network.bases(name) if network.is_view(name) else frozenset()
+
+
+def _with_views(graph: Graph, views: Sequence[Operator]) -> Graph:
+    """Put views back, each right after the last of what it reads has been written."""
+    if not views:
+        return graph
+    written = {name: i for i, op in enumerate(graph.operators) for name in op.outputs}
+    after: dict[int, list[Operator]] = {}
+    for view in views:
+        at = max((written.get(name, -1) for name in view.inputs), default=-1)
+        after.setdefault(at, []).append(view)
+        written |= dict.fromkeys(view.outputs, at)
+    operators = [*after.get(-1, ())]
+    for i, op in enumerate(graph.operators):
+        operators += (op, *after.get(i, ()))
+    return graph.replace(operators=tuple(operators))
+
+
+def _operator(network: Network, pieces: Pieces, job: Job, numbers: dict[int, int]) -> Operator:
+    op = job.unit.operator
+    if not _is_tile(network, pieces, job):
+        return op
+    number = numbers[job.unit.index] = numbers.get(job.unit.index, -1) + 1
+    inputs: list[str] = []
+    shapes: list[int] = []
+    per_operand: list[list[tuple[str, Box]]] = [[] for _ in op.inputs]
+    for source, box in job.unit.reads(job.box):
+        per_operand[source.operand] += pieces.meeting(source.tensor, box)
+    for operand, found in enumerate(per_operand):
+        unique = dict(found)
+        inputs += unique
+        shapes += _described(len(unique), job.unit.needs[operand](job.box))
+    outputs: list[str] = []
+    results: list[int] = []
+    for position, name in enumerate(op.outputs):
+        box = job.box if position == 0 else full(network.graph.tensor[name].shape)
+        written = pieces.meeting(name, box)
+        outputs += (each for each, _ in written)
+        results += _described(len(written), box)
+    attributes: dict[str, Attribute] = dict(op.attributes)
+    attributes |= {"tile_inputs": tuple(shapes), "tile_outputs": tuple(results)}
+    return replace(
+        op,
+        name=f"{op.name}@{number}",
+        inputs=tuple(inputs),
+        outputs=tuple(outputs),
+        attributes=tuple(sorted(attributes.items())),
+        nodes=job.unit.nodes,
+        in_place=_pairs(network, op, inputs, outputs),
+        parent=op.name,
+        region=job.box,
+    )
+
+
+def _is_tile(network: Network, pieces: Pieces, job: Job) -> bool:
+    """Whether the job differs from the operator it is a part of."""
+    touched = [source.tensor for source in job.unit.sources]
+    return any(pieces.tiled(name) for name in (*touched, *job.unit.operator.outputs))
+
+
+def _described(count: int, box: Box | None) -> tuple[int, ...]:
+    """Tiles of an operand, its rank and its extents within this tile."""
+    shape = () if box is None else extents(box)
+    return (count, len(shape), *shape)
+
+
+def _pairs(
+    network: Network, op: Operator, inputs: Sequence[str], outputs: Sequence[str]
+) -> tuple[tuple[int, int], ...]:
+    """Tiles of the result that may replace a tile of an operand: same region of the same shape."""
+    del network, inputs, outputs
+    return ()

@@ -1,0 +1,153 @@
+"""Which units run as one chain of stripes, and how finely everything is cut.
+
+Groups are runs of consecutive units. ``best[j]`` is the least cost of the first ``j`` units:
+
+    best[j] = min over i < j of best[i] + cost(i, j)
+
+where ``cost(i, j)`` is that of units ``i .. j - 1`` as one group: read-again bytes of its stripes
+or tiles, plus what the results that leave the group spill. A group of one unit is cut by a grid of
+tiles, a longer one in stripes along one dimension.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from stowplan.passes.tiling.costs import Budget, ChainCost, chain_cost
+from stowplan.passes.tiling.grids import Grid
+from stowplan.passes.tiling.network import Network, Unit
+
+LONGEST_CHAIN = 16
+TILE_BYTES = 64
+"""What one more tile counts, so that nothing is cut for nothing: a burst."""
+_UNKNOWN = 1 << 62
+_STRIPES = tuple(sorted({n * 2**k for n in (2, 3, 5, 7) for k in range(10)}))
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Consecutive units run together.
+
+    Attributes:
+        units: in order.
+        grid: tiles of a single unit.
+        chain: stripes of several.
+    """
+
+    units: tuple[Unit, ...]
+    grid: Grid | None = None
+    chain: ChainCost | None = None
+
+
+def choose(
+    network: Network, budget: Budget, grids: Sequence[Grid], fuse: bool = True
+) -> tuple[Group, ...]:
+    """The cheapest groups, given the best tiles of each unit alone; with ``fuse`` off only those."""
+    units = network.units
+    singles = [
+        _single(network, budget, unit, grid) for unit, grid in zip(units, grids, strict=True)
+    ]
+    if not fuse:
+        return tuple(group for _, group in singles)
+    best: list[tuple[int, Group | None]] = [(0, None)]
+    best += [(_UNKNOWN, None)] * len(units)
+    for i in range(len(units)):
+        start = best[i][0]
+        if start + singles[i][0] < best[i + 1][0]:
+            best[i + 1] = (start + singles[i][0], singles[i][1])
+        for j, cost, group in _chains(network, budget, i, [cost for cost, _ in singles]):
+            if start + cost < best[j][0]:
+                best[j] = (start + cost, group)
+    return _walk_back(best)
+
+
+def _walk_back(best: Sequence[tuple[int, Group | None]]) -> tuple[Group, ...]:
+    groups: list[Group] = []
+    j = len(best) - 1
+    while j > 0:
+        group = best[j][1]
+        if group is None:
+            break
+        groups.append(group)
+        j -= len(group.units)
+    return tuple(reversed(groups))
+
+
+def _single(network: Network, budget: Budget, unit: Unit, grid: Grid) -> tuple[int, Group]:
+    cost = grid.again_bytes + grid.tiles * TILE_BYTES + _leaving(network, budget, (unit,))
+    return cost, Group((unit,), grid=grid)
+
+
+def _leaving(network: Network, budget: Budget, units: Sequence[Unit]) -> int:
+    """Bytes spilled for results read outside the group."""
+    last = units[-1].index
+    total = 0
+    for unit in units:
+        for name in unit.operator.outputs:
+            if any(reader > last for reader in network.readers.get(name, ())):
+                total += budget.spilled(network.graph.tensor[name].size_bytes)
+    return total
+
+
+def _chains(
+    network: Network, budget: Budget, start: int, singles: Sequence[int]
+) -> list[tuple[int, int, Group]]:
+    """Chains of two and more units from ``start``: (end, cost, group)."""
+    found = []
+    limits = dict.fromkeys(range(2), 0)
+    alone = singles[start]
+    for end in range(start + 2, min(start + LONGEST_CHAIN, len(network.units)) + 1):
+        units = network.units[start:end]
+        if not units[-1].splittable:
+            break
+        alone += singles[end - 1]
+        leaving = _leaving(network, budget, units)
+        if alone - leaving <= 2 * len(units) * TILE_BYTES:
+            continue
+        for choice in tuple(limits):
+            chain = _coarsest(network, budget, units, choice, limits[choice])
+            if chain is None:
+                del limits[choice]
+                continue
+            limits[choice] = _STRIPES.index(chain.stripes)
+            cost = chain.again_bytes + chain.stripes * len(units) * TILE_BYTES + leaving
+            if cost < alone:
+                found.append((end, cost, Group(units, chain=chain)))
+        if not limits:
+            break
+    return found
+
+
+def _coarsest(
+    network: Network, budget: Budget, units: Sequence[Unit], choice: int, least: int
+) -> ChainCost | None:
+    """The fewest stripes whose working set fits, along the ``choice``-th preferred dimension."""
+    axes = _sink_axes(network, units, choice)
+    if axes is None:
+        return None
+    shapes = {name: network.graph.tensor[name].shape for name in axes}
+    finest = min(shapes[name][axis] for name, axis in axes.items())
+    for stripes in _STRIPES[least:]:
+        if stripes > finest:
+            return None
+        cost = chain_cost(network, budget, units, axes, stripes)
+        if cost is None:
+            return None
+        if cost.working_bytes <= budget.working_bytes:
+            return cost
+    return None
+
+
+def _sink_axes(network: Network, units: Sequence[Unit], choice: int) -> Mapping[str, int] | None:
+    """Dimension to cut of every result the chain does not read itself."""
+    read = {source.tensor for unit in units for source in unit.sources}
+    axes: dict[str, int] = {}
+    for unit in units:
+        for name in unit.operator.outputs:
+            if name in read:
+                continue
+            rank = len(network.graph.tensor[name].shape)
+            preferred = (2, 1) if rank >= 4 else tuple(reversed(range(max(0, rank - 1))))
+            if choice >= len(preferred):
+                return None
+            axes[name] = preferred[choice]
+    return axes

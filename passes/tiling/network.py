@@ -1,0 +1,173 @@
+"""The graph as tiling sees it: units of work over tensors that own bytes, views seen through."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from stowplan.ir.graph import Graph, Operator, Role, Tensor
+from stowplan.passes.tiling.boxes import Box, bytes_of, full, hull
+from stowplan.passes.tiling.footprint import Need, footprint, whole
+from stowplan.passes.tiling.views import view_needs
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One way in which an operand reads a tensor.
+
+    Attributes:
+        operand: position of the operand in the operator's inputs.
+        tensor: the tensor read, never a view.
+        needs: maps from the operand's region back to the tensor's, applied in turn.
+    """
+
+    operand: int
+    tensor: str
+    needs: tuple[Need, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """An operator that is no view.
+
+    Attributes:
+        index: position in :attr:`Network.units`.
+        operator: the operator.
+        splittable: dimensions of its result that tiles may cut; empty when it stays whole.
+        needs: per operand, its region for a region of the result.
+        sources: what it reads through views.
+        nodes: ONNX nodes of the views it reads through and its own, in topological order.
+    """
+
+    index: int
+    operator: Operator
+    splittable: frozenset[int]
+    needs: tuple[Need, ...]
+    sources: tuple[Source, ...]
+    nodes: tuple[str, ...]
+
+    def reads(self, box: Box) -> Iterator[tuple[Source, Box]]:
+        """What region ``box`` of the result needs of each tensor."""
+        for source in self.sources:
+            region: Box | None = self.needs[source.operand](box)
+            for need in source.needs:
+                region = None if region is None else need(region)
+            if region is not None:
+                yield source, region
+
+    def regions(self, box: Box) -> dict[str, Box]:
+        """Per tensor, the smallest region around all that ``box`` needs of it."""
+        found: dict[str, Box] = {}
+        for source, region in self.reads(box):
+            known = found.get(source.tensor)
+            found[source.tensor] = region if known is None else hull(known, region)
+        return found
+
+
+class Network:
+    """Units, and which of them make and read which tensor."""
+
+    def __init__(self, graph: Graph, track_weights: bool) -> None:
+        self.graph = graph
+        self.track_weights = track_weights
+        self._views: dict[str, tuple[Operator, tuple[Need, ...]]] = {}
+        self.fixed = _fixed(graph)
+        units: list[Unit] = []
+        for op in graph.operators:
+            needs = None if self._touches_fixed(op) else view_needs(graph, op)
+            if needs is None:
+                units.append(self._unit(len(units), op))
+            else:
+                self._views |= {
+                    name: (op, each) for name, each in zip(op.outputs, needs, strict=True)
+                }
+        self.units = tuple(units)
+
+    @cached_property
+    def producer(self) -> Mapping[str, int]:
+        """Unit that makes a tensor."""
+        return {name: unit.index for unit in self.units for name in unit.operator.outputs}
+
+    @cached_property
+    def readers(self) -> Mapping[str, tuple[int, ...]]:
+        """Units that read a tensor, in order."""
+        found: dict[str, dict[int, None]] = {}
+        for unit in self.units:
+            for source in unit.sources:
+                found.setdefault(source.tensor, {})[unit.index] = None
+        return {name: tuple(readers) for name, readers in found.items()}
+
+    def streamed(self, name: str) -> bool:
+        """Whether a tensor passes through the weight buffer instead of the scratchpad."""
+        return not self.track_weights and self.graph.tensor[name].role is Role.WEIGHT
+
+    def whole(self, unit: Unit) -> Box:
+        """The region of all of a unit's first result."""
+        return full(self.graph.tensor[unit.operator.outputs[0]].shape)
+
+    def bytes_of(self, name: str, box: Box) -> int:
+        """Bytes of a region of a tensor."""
+        return bytes_of(self.graph.tensor[name], box)
+
+    def is_view(self, name: str) -> bool:
+        """Whether a tensor is the result of a view."""
+        return name in self._views
+
+    def bases(self, name: str) -> frozenset[str]:
+        """Tensors that own the bytes of ``name``."""
+        if name not in self._views:
+            return frozenset({name})
+        return frozenset().union(*(self.bases(each) for each in self._views[name][0].inputs))
+
+    def _touches_fixed(self, op: Operator) -> bool:
+        return any(name in self.fixed for name in (*op.inputs, *op.outputs))
+
+    def _unit(self, index: int, op: Operator) -> Unit:
+        graph = self.graph
+        found = None
+        if not any(name in self.fixed for name in op.outputs):
+            found = footprint(graph, op)
+        everything = tuple(whole(graph.tensor[name].shape) for name in op.inputs)
+        sources: list[Source] = []
+        nodes: dict[str, None] = {}
+        for operand, name in enumerate(op.inputs):
+            for tensor, needs in self._trace(name, nodes):
+                sources.append(Source(operand, tensor, needs))
+        nodes |= dict.fromkeys(op.nodes)
+        return Unit(
+            index=index,
+            operator=op,
+            splittable=frozenset() if found is None else found.splittable,
+            needs=everything if found is None else found.needs,
+            sources=tuple(sources),
+            nodes=tuple(nodes),
+        )
+
+    def _trace(self, name: str, nodes: dict[str, None]) -> list[tuple[str, tuple[Need, ...]]]:
+        """Tensors under ``name`` with the maps to them; notes the nodes of the views between."""
+        if name not in self._views:
+            return [(name, ())]
+        view, needs = self._views[name]
+        found = [
+            (tensor, (need, *inner))
+            for operand, need in zip(view.inputs, needs, strict=True)
+            for tensor, inner in self._trace(operand, nodes)
+        ]
+        nodes |= dict.fromkeys(view.nodes)
+        return found
+
+
+def _fixed(graph: Graph) -> frozenset[str]:
+    """Tensors that are never cut: parts of shared storages, states, what several write."""
+    shared = {t.name for t in graph.tensors if t.alias} | {
+        t.alias.base for t in graph.tensors if t.alias
+    }
+    shared |= {t.name for t in graph.tensors if _uncut(t)}
+    written: set[str] = set()
+    for op in graph.operators:
+        shared |= written & set(op.outputs)
+        written |= set(op.outputs)
+    return frozenset(shared)
+
+
+def _uncut(tensor: Tensor) -> bool:
+    return tensor.role is Role.STATE or tensor.parent is not None or 0 in tensor.shape

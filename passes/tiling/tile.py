@@ -1,0 +1,136 @@
+"""Split operators into tiles so that every one fits the scratchpad, and chains run depth-first.
+
+The result is a graph like any other: tile tensors are storages of their own with ``parent`` and
+``region``, tile operators likewise, in an order that finishes one stripe of a whole chain before it
+begins the next. Which of the tiles stay on chip between uses (halos, weights, skip connections) is
+left to the planner.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from stowplan.errors import UsageError
+from stowplan.ir.graph import Graph
+from stowplan.ir.memory import MemorySpec
+from stowplan.passes.base import PassResult
+from stowplan.passes.greedy_gaps import furthest_next_use, timeline, total_traffic
+from stowplan.passes.problem import PlanningProblem, planning_problem
+from stowplan.passes.tiling.build import build, jobs_of
+from stowplan.passes.tiling.choose import choose
+from stowplan.passes.tiling.costs import Budget
+from stowplan.passes.tiling.grids import find_grid
+from stowplan.passes.tiling.network import Network
+from stowplan.targets.target import Target
+
+WORKING_SHARES = (0.9, 0.6)
+"""Shares of the scratchpad tried for a chain's working set; the rest serves prefetching."""
+KEPT_SHARES = (0.25, 0.75)
+"""Shares of the scratchpad up to which a result is taken to stay between two chains, tried."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """Tile whatever does not fit.
+
+    Attributes:
+        capacity: bytes of scratchpad.
+        alignment: of every address, in bytes.
+        track_weights: weights take scratchpad too rather than stream.
+        fuse: run chains of operators in stripes; otherwise each operator is tiled alone.
+        fit: leave a graph alone whose every operator fits.
+    """
+
+    name: ClassVar[str] = "tile"
+    capacity: int = 0
+    alignment: int = 64
+    track_weights: bool = False
+    fuse: bool = True
+    fit: bool = False
+
+    def apply(self, graph: Graph) -> PassResult:
+        """Tile ``graph``."""
+        if self.capacity <= 0 or self.alignment <= 0:
+            raise UsageError("pass tile needs the scratchpad's size: tile{capacity=262144}")
+        memory = MemorySpec(self.capacity, self.alignment, not self.track_weights)
+        if self.fit and fits(graph, memory):
+            return PassResult(graph, False)
+        tiled = _best(graph, memory, self.track_weights, self.fuse)
+        return PassResult(tiled, tiled is not graph)
+
+
+def tile_graph(
+    graph: Graph, target: Target, track_weights: bool = False, fuse: bool = True
+) -> Graph:
+    """``graph`` tiled for the scratchpad of ``target``; itself where nothing has to be cut."""
+    memory = target.memory_spec(track_weights)
+    return _best(graph, memory, track_weights, fuse)
+
+
+def fits(graph: Graph, memory: MemorySpec) -> bool:
+    """Whether every operator alone fits the scratchpad."""
+    problem = planning_problem(graph, memory)
+    demands = map(problem.demand, range(problem.operators))
+    return memory.direct_dram or max(demands, default=0) <= memory.capacity_bytes
+
+
+def _best(graph: Graph, memory: MemorySpec, track_weights: bool, fuse: bool) -> Graph:
+    """The candidate with the least traffic when planned by furthest next use."""
+    network = Network(graph, track_weights)
+    best: tuple[tuple[int, int, int], Graph] | None = None
+    seen: set[tuple[object, ...]] = set()
+    candidates = _candidates(memory, fuse)
+    grids = [find_grid(network, candidates[0][0], unit) for unit in network.units]
+    for budget, fused in candidates:
+        groups = choose(network, budget, grids, fused)
+        key = tuple((len(g.units), g.grid, g.chain) for g in groups)
+        if key in seen:
+            continue
+        seen.add(key)
+        tiled = build(network, jobs_of(network, groups))
+        score = _score(planning_problem(tiled, memory))
+        if best is None or score < best[0]:
+            best = score, tiled
+    return graph if best is None else best[1]
+
+
+def _candidates(memory: MemorySpec, fuse: bool) -> list[tuple[Budget, bool]]:
+    capacity = memory.capacity_bytes
+    found = []
+    for working in WORKING_SHARES:
+        for kept in KEPT_SHARES:
+            budget = Budget(
+                capacity_bytes=int(capacity * 0.97),
+                working_bytes=int(capacity * working),
+                kept_bytes=max(1, int(capacity * kept)),
+                alignment_bytes=memory.alignment_bytes,
+            )
+            found.append((budget, True))
+    alone = (found[0][0], False)
+    return [*found, alone] if fuse else [alone]
+
+
+def _score(problem: PlanningProblem) -> tuple[int, int, int]:
+    """Bytes by which the largest operator does not fit, traffic, operators."""
+    capacity = problem.memory.capacity_bytes
+    demands = [problem.demand(o) for o in range(problem.operators)]
+    over = max(0, max(demands, default=0) - capacity)
+    accesses = timeline(problem, tuple(range(problem.operators)))
+    if over:
+        return over, 0, problem.operators
+    kept = furthest_next_use(accesses, capacity, write_aware=True)
+    streamed = _streamed(problem)
+    return over, total_traffic(accesses, kept) + streamed, problem.operators
+
+
+def _streamed(problem: PlanningProblem) -> int:
+    """Bytes of weights streamed, at every use."""
+    if not problem.memory.stream_weights:
+        return 0
+    graph = problem.graph
+    weights = {tensor.name for tensor in graph.tensors if tensor.role == "weight"}
+    return sum(
+        graph.tensor[name].size_bytes
+        for op in graph.operators
+        for name in dict.fromkeys(op.inputs)
+        if name in weights
+    )

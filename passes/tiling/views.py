@@ -1,0 +1,139 @@
+"""Views as maps of regions: what of a view's source its readers need.
+
+Between tiles a view moves nothing: its readers take the tiles of its source that their region
+meets.
+"""
+
+from math import prod
+
+from stowplan.ir.graph import Graph, Interval, Operator, Role
+from stowplan.passes.kinds import REINTERPRETATIONS, is_plain
+from stowplan.passes.tiling.boxes import Box, full
+from stowplan.passes.tiling.footprint import Need, footprint
+from stowplan.passes.view_rules import axis_of, integers
+
+_KINDS = REINTERPRETATIONS | {"Concat", "Split", "Slice", "Gather"}
+
+
+def view_needs(graph: Graph, op: Operator) -> tuple[tuple[Need, ...], ...] | None:
+    """Per output, the needs of each operand; None when ``op`` is no view."""
+    plain = is_plain(op) and not op.workspace_bytes and op.parent is None and op.inputs
+    if not plain or op.kind not in _KINDS:
+        return None
+    tensors = [graph.tensor[name] for name in (*op.inputs, *op.outputs)]
+    if any(t.role is not Role.ACTIVATION or t.alias for t in tensors[len(op.inputs) :]):
+        return None
+    if any(0 in t.shape or t.dtype is not tensors[0].dtype for t in tensors):
+        return None
+    if op.kind == "Concat":
+        found = footprint(graph, op)
+        return None if found is None else (found.needs,)
+    if len(op.inputs) != 1:
+        return None
+    if op.kind == "Split":
+        return _split(graph, op)
+    need = {"Slice": _slice, "Gather": _gather}.get(op.kind, _reshape)(graph, op)
+    return None if need is None else ((need,),)
+
+
+def _split(graph: Graph, op: Operator) -> tuple[tuple[Need, ...], ...] | None:
+    source = graph.tensor[op.inputs[0]].shape
+    axis = axis_of(op, len(source))
+    needs, before = [], 0
+    for name in op.outputs:
+        needs.append((_shifted(axis, before),))
+        before += graph.tensor[name].shape[axis]
+    return tuple(needs) if before == source[axis] else None
+
+
+def _shifted(axis: int, by: int) -> Need:
+    return lambda box: (
+        *box[:axis],
+        (box[axis][0] + by, box[axis][1] + by),
+        *box[axis + 1 :],
+    )
+
+
+def _slice(graph: Graph, op: Operator) -> Need | None:
+    source, result = (graph.tensor[n].shape for n in (op.inputs[0], op.outputs[0]))
+    starts, steps = integers(op, "starts"), integers(op, "steps")
+    if starts is None or len(source) != len(result):
+        return None
+    axes = integers(op, "axes") or tuple(range(len(starts)))
+    steps = steps or (1,) * len(starts)
+    if len(axes) != len(starts) or len(steps) != len(starts) or any(s < 1 for s in steps):
+        return None
+    first, step = [0] * len(source), [1] * len(source)
+    for axis, start, stride in zip(axes, starts, steps, strict=True):
+        extent = source[axis]
+        first[axis] = min(max(start + extent if start < 0 else start, 0), extent)
+        step[axis] = stride
+    return lambda box: tuple(
+        (f + lower * s, f + (upper - 1) * s + 1)
+        for f, s, (lower, upper) in zip(first, step, box, strict=True)
+    )
+
+
+def _gather(graph: Graph, op: Operator) -> Need | None:
+    """One constant index."""
+    source, result = (graph.tensor[n].shape for n in (op.inputs[0], op.outputs[0]))
+    indices, axis = integers(op, "indices"), axis_of(op, len(source))
+    if indices is None or len(indices) != 1:
+        return None
+    at = indices[0] % source[axis]
+    rank = len(result) - len(source) + 1
+    if rank not in (0, 1):
+        return None
+    return lambda box: (*box[:axis], (at, at + 1), *box[axis + rank :])
+
+
+def _reshape(graph: Graph, op: Operator) -> Need | None:
+    source, result = (graph.tensor[n].shape for n in (op.inputs[0], op.outputs[0]))
+    if prod(source) != prod(result):
+        return None
+    blocks = _blocks(source, result)
+
+    def need(box: Box) -> Box:
+        found: list[Interval] = []
+        for (first, last), (begin, end) in blocks:
+            found += _relaid(source[first:last], result[begin:end], box[begin:end])
+        return tuple(found)
+
+    return need
+
+
+def _blocks(source: tuple[int, ...], result: tuple[int, ...]) -> list[tuple[Interval, Interval]]:
+    """Runs of dimensions of both shapes that hold equally many elements, as short as possible."""
+    found, i, j = [], 0, 0
+    while i < len(source) or j < len(result):
+        begin = i, j
+        left = right = 1
+        if i < len(source):
+            left, i = source[i], i + 1
+        if j < len(result):
+            right, j = result[j], j + 1
+        while left != right:
+            if (left < right and i < len(source)) or j == len(result):
+                left, i = left * source[i], i + 1
+            else:
+                right, j = right * result[j], j + 1
+        found.append(((begin[0], i), (begin[1], j)))
+    return found
+
+
+def _relaid(source: tuple[int, ...], result: tuple[int, ...], box: Box) -> Box:
+    """The smallest box of ``source`` that holds the elements of ``box``, both row-major."""
+    if source == result:
+        return box
+    lower = upper = 0
+    for extent, (a, b) in zip(result, box, strict=True):
+        lower, upper = lower * extent + a, upper * extent + b - 1
+    found: list[Interval] = []
+    for position in range(len(source)):
+        inner = prod(source[position + 1 :])
+        first, last = lower // inner, upper // inner
+        found.append((first, last + 1))
+        if first != last:
+            return (*found, *full(source[position + 1 :]))
+        lower, upper = lower - first * inner, upper - first * inner
+    return tuple(found)
