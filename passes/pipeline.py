@@ -23,6 +23,7 @@ from stowplan.passes.fuse_matmul import FuseMatmul
 from stowplan.passes.fuse_qdq import FuseQdq
 from stowplan.passes.in_place import InPlace
 from stowplan.passes.precision import Precision
+from stowplan.passes.tiling.tile import Tile
 
 PASSES: Mapping[str, type[Pass]] = {
     each.name: each
@@ -36,6 +37,7 @@ PASSES: Mapping[str, type[Pass]] = {
         FuseQdq,
         InPlace,
         Precision,
+        Tile,
     )
 }
 """Every pass by the name it has in pipeline texts."""
@@ -63,11 +65,15 @@ class PassEvent:
 OnPass = Callable[[PassEvent], None]
 
 
-def default_pipeline(precision: str | None = None) -> str:
-    """The usual passes; with ``precision``, sizes are those of the model in that element type."""
+def default_pipeline(precision: str | None = None, tile: Tile | None = None) -> str:
+    """The usual passes; with ``precision``, sizes are those of the model in that element type.
+
+    Tiling comes before views are elided: between tiles, views are regions.
+    """
     fusion = "canonicalise,fuse-conv,fuse-matmul,fuse-elementwise,fuse-qdq,dead-code"
     sizes = "" if precision is None else f",{print_pass(Precision(precision))}"
-    return f"{fusion}{sizes},elide-views,in-place"
+    tiles = "" if tile is None else f",{print_pass(tile)},dead-code"
+    return f"{fusion}{sizes}{tiles},elide-views,in-place"
 
 
 def parse_pipeline(text: str) -> tuple[Pass, ...]:

@@ -58,7 +58,7 @@ def test_wall_time_grows_with_the_work_done() -> None:
 
 def test_misfit_is_raised_with_its_report() -> None:
     with pytest.raises(InfeasiblePlanError) as caught:
-        stowplan.compile("light:squeezenet", overrides=["scratchpad.size=4KiB"])
+        stowplan.compile("light:squeezenet", overrides=["scratchpad.size=4KiB"], tile="never")
     assert caught.value.misfit.smallest_capacity_bytes > 4 << 10
 
 
@@ -108,6 +108,7 @@ def test_recipe_survives_the_plan() -> None:
         dims=(("batch=size", 4), ("seq", 128)),
         precision="int8",
         passes="a,b",
+        tile="never",
     )
     case = random_case(5, 12)
     plan = plan_greedy(case.graph, case.target, PlanOptions())

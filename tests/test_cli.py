@@ -140,7 +140,8 @@ def test_plan_for_another_target_is_refused(run: Runner, folder: Path, tmp_path:
 def test_what_does_not_fit_names_operator_and_smallest_scratchpad(
     run: Runner, tmp_path: Path
 ) -> None:
-    arguments = ("compile", MODEL, "-p", "greedy", "--set", "scratchpad.size=64KiB")
+    whole = ("compile", MODEL, "-p", "greedy", "--tile", "never", "--set")
+    arguments = (*whole, "scratchpad.size=64KiB")
     outcome = run(*arguments, "--format", "json", "-o", str(tmp_path / "out"))
     assert outcome.code == 5
     result = json.loads(outcome.out)
@@ -150,9 +151,8 @@ def test_what_does_not_fit_names_operator_and_smallest_scratchpad(
     assert result["misfit"]["operator"] and smallest > 64 << 10
     text = run(*arguments)
     assert text.code == 5 and result["misfit"]["operator"] in text.out
-    fits = ("compile", MODEL, "-p", "greedy", "--set")
-    assert run(*fits, f"scratchpad.size={smallest}").code == 0
-    assert run(*fits, f"scratchpad.size={smallest - 64}").code == 5
+    assert run(*whole, f"scratchpad.size={smallest}").code == 0
+    assert run(*whole, f"scratchpad.size={smallest - 64}").code == 5
 
 
 @pytest.mark.parametrize(
@@ -256,3 +256,14 @@ def test_plan_remembers_every_choice(run: Runner, tmp_path: Path) -> None:
         ("precision", "int8"),
     )
     assert run("check", MODEL, str(tmp_path / "plan.json")).code == 0
+
+
+def test_allocate_places_buffers_or_proves_that_none_fits(run: Runner, tmp_path: Path) -> None:
+    buffers = tmp_path / "buffers.csv"
+    buffers.write_text("id,lower,upper,size\na,0,2,4\nb,1,3,4\n")
+    out = tmp_path / "placed.csv"
+    fits = run("allocate", str(buffers), "-c", "8", "-o", str(out), "--format", "json")
+    assert fits.code == 0 and json.loads(fits.out)["peak_bytes"] == 8
+    assert out.read_text().startswith("id,lower,upper,size,offset\n")
+    fails = run("allocate", str(buffers), "-c", "7")
+    assert fails.code == 5 and "no: proved" in fails.out

@@ -41,7 +41,7 @@ class Group:
 def choose(
     network: Network, budget: Budget, grids: Sequence[Grid], fuse: bool = True
 ) -> tuple[Group, ...]:
-    """The cheapest groups, given the best tiles of each unit alone; with ``fuse`` off only those."""
+    """The cheapest groups, given the best tiles of each unit alone; only those unless ``fuse``."""
     units = network.units
     singles = [
         _single(network, budget, unit, grid) for unit, grid in zip(units, grids, strict=True)

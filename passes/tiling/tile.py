@@ -7,7 +7,7 @@ left to the planner.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from stowplan.errors import UsageError
 from stowplan.ir.graph import Graph
@@ -46,6 +46,11 @@ class Tile:
     track_weights: bool = False
     fuse: bool = True
     fit: bool = False
+
+    @classmethod
+    def of(cls, memory: MemorySpec) -> Self:
+        """The pass for a given memory."""
+        return cls(memory.capacity_bytes, memory.alignment_bytes, not memory.stream_weights)
 
     def apply(self, graph: Graph) -> PassResult:
         """Tile ``graph``."""

@@ -77,6 +77,7 @@ def compile(
     dims: Mapping[str, int] | None = None,
     overrides: Sequence[str] = (),
     passes: str | None = None,
+    tile: str = "auto",
     track_weights: bool = False,
     seed: int = 0,
     workers: int = 2,
@@ -98,6 +99,8 @@ def compile(
         dims: sizes of symbolic dimensions.
         overrides: ``field=value`` changes to the target, ``scratchpad.size=256KiB``.
         passes: pipeline text instead of the usual passes; excludes ``precision``.
+        tile: ``auto`` tiles a model file some operator of which does not fit, ``always`` tiles
+            whatever gains by it, ``never`` leaves operators whole. Not with ``passes``.
         track_weights: plan weights as scratchpad storages rather than stream them.
         seed: random seed.
         workers: threads a solver may use.
@@ -116,6 +119,8 @@ def compile(
         dims=tuple(sorted((dims or {}).items())),
         precision=precision,
         passes=passes,
+        tile=tile,
+        track_weights=track_weights,
     )
     options = PlanOptions(
         objective=objective,
@@ -150,7 +155,7 @@ def prepare(model: str | Path | Graph, recipe: Recipe, target: Target | None = N
         graph, name = imported.graph, str(model)
     return Problem(
         model=name,
-        graph=_run_passes(graph, recipe, usual=imported is not None),
+        graph=_run_passes(graph, recipe, target, usual=imported is not None),
         target=target,
         recipe=recipe,
         imported=imported,
@@ -302,9 +307,10 @@ class Compiled:
         return write_folder(Path(folder), self.graph, self.plan, self.report())
 
 
-def _run_passes(graph: Graph, recipe: Recipe, usual: bool) -> Graph:
-    """Run the recipe's passes; where it names none, the usual ones if ``usual``."""
-    from stowplan.passes.pipeline import default_pipeline, run_pipeline
+def _run_passes(graph: Graph, recipe: Recipe, target: Target, usual: bool) -> Graph:
+    """Run the recipe's passes; where it names none, the usual ones if ``usual``, and tiling."""
+    from stowplan.passes.pipeline import default_pipeline, print_pass, run_pipeline
+    from stowplan.passes.tiling.tile import Tile, fits
 
     if recipe.passes is not None and recipe.precision is not None:
         raise UsageError(
@@ -313,10 +319,16 @@ def _run_passes(graph: Graph, recipe: Recipe, usual: bool) -> Graph:
         )
     if recipe.passes is not None:
         return run_pipeline(graph, recipe.passes)
+    memory = target.memory_spec(recipe.track_weights)
     if usual:
-        return run_pipeline(graph, default_pipeline(recipe.precision))
-    only = "" if recipe.precision is None else f"precision{{dtype={recipe.precision}}}"
-    return run_pipeline(graph, only)
+        whole = run_pipeline(graph, default_pipeline(recipe.precision))
+        if recipe.tile == "never" or (recipe.tile == "auto" and fits(whole, memory)):
+            return whole
+        return run_pipeline(graph, default_pipeline(recipe.precision, Tile.of(memory)))
+    steps = [] if recipe.precision is None else [f"precision{{dtype={recipe.precision}}}"]
+    if recipe.tile == "always":
+        steps.append(print_pass(Tile.of(memory)))
+    return run_pipeline(graph, ",".join(steps))
 
 
 def _checked(problem: Problem, plan: Plan, spent_s: float) -> Compiled:

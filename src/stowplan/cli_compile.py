@@ -19,6 +19,8 @@ from stowplan.cli_options import (
     SeedOption,
     SetOption,
     TargetOption,
+    TileOption,
+    Tiling,
     TimeLimitOption,
     TrackWeightsOption,
     WorkersOption,
@@ -54,6 +56,7 @@ def compile_command(
     seed: SeedOption = 0,
     workers: WorkersOption = 2,
     passes: PassesOption = None,
+    tile: TileOption = Tiling.AUTO,
     output: FormatOption = Format.TEXT,
 ) -> None:
     """Plan MODEL on a target; check, simulate and report the plan.
@@ -73,6 +76,8 @@ def compile_command(
         dims=tuple(sorted(dimensions(dim).items())),
         precision=precision,
         passes=passes,
+        tile=tile.value,
+        track_weights=track_weights,
     )
     options = PlanOptions(
         objective=objective.value,

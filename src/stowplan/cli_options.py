@@ -25,6 +25,14 @@ class Objective(StrEnum):
     CYCLES = "cycles"
 
 
+class Tiling(StrEnum):
+    """When operators are split into tiles."""
+
+    AUTO = "auto"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
 def complete_targets(incomplete: str) -> list[str]:
     """Shipped targets that begin with ``incomplete``, for the shell."""
     from stowplan.targets.load import list_targets
@@ -78,6 +86,10 @@ PrecisionOption = Annotated[
 ]
 PassesOption = Annotated[
     str | None, typer.Option(metavar="PIPELINE", help="Run these passes instead of the usual ones.")
+]
+TileOption = Annotated[
+    Tiling,
+    typer.Option(help="Split operators into tiles: when one does not fit, always, or never."),
 ]
 TrackWeightsOption = Annotated[
     bool,

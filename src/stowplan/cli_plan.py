@@ -107,6 +107,7 @@ def prove_command(
                 overrides=tuple(override or ()),
                 dims=tuple(sorted(dimensions(dim).items())),
                 precision=precision,
+                track_weights=track_weights,
             )
             options = PlanOptions(time_limit_s=time_limit, seed=seed, track_weights=track_weights)
             problem = prepare(model, recipe)

@@ -10,6 +10,7 @@ from stowplan.ir.plan import Plan
 from stowplan.targets.load import DEFAULT_TARGET
 
 LIGHT_PREFIX = "light:"
+TILING = ("auto", "always", "never")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,9 @@ class Recipe:
         dims: (symbolic dimension, size) pairs.
         precision: element type a float model is planned at; None keeps its own.
         passes: pipeline text; None runs the usual passes.
+        tile: ``auto`` tiles a model some operator of which does not fit, ``always`` tiles whatever
+            gains by it, ``never`` leaves operators whole.
+        track_weights: weights take scratchpad, so that tiles must leave room for them.
     """
 
     target: str = DEFAULT_TARGET
@@ -29,6 +33,12 @@ class Recipe:
     dims: tuple[tuple[str, int], ...] = ()
     precision: str | None = None
     passes: str | None = None
+    tile: str = "auto"
+    track_weights: bool = False
+
+    def __post_init__(self) -> None:
+        if self.tile not in TILING:
+            raise UsageError(f"tile {self.tile!r} is not known; choose one of {', '.join(TILING)}")
 
     def origin(self, model: str) -> tuple[tuple[str, str], ...]:
         """The pairs a plan stores; keys repeat for overrides and dimensions."""
@@ -39,6 +49,8 @@ class Recipe:
             pairs.append(("precision", self.precision))
         if self.passes is not None:
             pairs.append(("passes", self.passes))
+        if self.tile != "auto":
+            pairs.append(("tile", self.tile))
         return tuple(pairs)
 
     @classmethod
@@ -58,6 +70,8 @@ class Recipe:
             dims=tuple(_dimension(text) for text in found.get("dim", ())),
             precision=next(iter(found.get("precision", ())), None),
             passes=next(iter(found.get("passes", ())), None),
+            tile=next(iter(found.get("tile", ())), "auto"),
+            track_weights=plan.track_weights,
         )
 
 
