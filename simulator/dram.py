@@ -235,10 +235,11 @@ def _run(
     requests: Requests, stream: kernels.Stream, state: kernels.State, rules: kernels.Rules
 ) -> DramRun:
     taken = requests.index >= 0
-    results = np.empty((3, int(taken.sum())), dtype=np.int64)
-    for result, values in zip(results, (stream.accept, stream.issue, stream.complete), strict=True):
+    results = np.empty((4, int(taken.sum())), dtype=np.int64)
+    served = (stream.accept, stream.issue, stream.complete, stream.write)
+    for result, values in zip(results, served, strict=True):
         result[requests.index[taken]] = values[taken]
-    clocks = end_clock(results[2], results[1], rules)
+    clocks = end_clock(results[2], results[1], results[3], rules)
     totals = state.count.sum(axis=0)
     still_open = state.open_banks[:, :, 0] > 0
     totals[kernels.OPEN_CLOCKS] += (clocks - state.open_banks[:, :, 1])[still_open].sum()
@@ -252,11 +253,10 @@ def _run(
     )
 
 
-def end_clock(complete: Ints, issue: Ints, rules: kernels.Rules) -> int:
-    """Clocks until all data have moved and everything is acknowledged."""
-    if not len(complete):
-        return 0
-    return int(max(complete.max(), issue.max() + 1)) + 1
+def end_clock(complete: Ints, issue: Ints, write: Ints, rules: kernels.Rules) -> int:
+    """Clocks until every request is answered and the last data written are in the DRAM."""
+    stored = issue[(write != 0) & (issue >= 0)] + rules.write_latency
+    return int(max(complete.max(initial=-1) + 1, stored.max(initial=0)))
 
 
 def _commands(requests: Requests, state: kernels.State) -> Ints:

@@ -24,6 +24,7 @@ def rules_of(spec: DramSpec) -> Rules:
         drain_above=controller.drain_above,
         row_hit_limit=controller.row_hit_limit,
         read_latency=read_end,
+        write_latency=write_end,
         act_column=timing.rcd,
         act_pre=timing.ras,
         act_act=timing.rc,
