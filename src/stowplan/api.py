@@ -199,16 +199,17 @@ def rebuild(model: str | Path | Graph, plan: Plan, target: Target | None = None)
         UsageError: the plan is of another model or was made for another target.
     """
     problem = prepare(model, Recipe.from_plan(plan), target)
-    if plan.model_hash != problem.graph.hash:
-        raise UsageError(
-            f"the plan is of another model: it was made for graph {plan.model_hash[:12]}, and "
-            f"{problem.model} makes graph {problem.graph.hash[:12]}; plan this model with "
-            "`stowplan compile`"
-        )
+    # The target first: tiles depend on it, so another target makes another graph too.
     if plan.target_hash != problem.target.hash:
         raise UsageError(
             f"the plan was made for another target: its hash is {plan.target_hash[:12]}, and "
             f"{problem.target.name} has {problem.target.hash[:12]}; plan the model again with "
+            "`stowplan compile`"
+        )
+    if plan.model_hash != problem.graph.hash:
+        raise UsageError(
+            f"the plan is of another model: it was made for graph {plan.model_hash[:12]}, and "
+            f"{problem.model} makes graph {problem.graph.hash[:12]}; plan this model with "
             "`stowplan compile`"
         )
     return problem
