@@ -9,6 +9,7 @@ overlap in the execution exactly where they overlap in the plan. An element take
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,10 @@ class Layout:
         storage, offset = self.graph.resolve(tensor)
         return storage, offset * self.factor
 
+    def size_bytes(self, tensor: str) -> int:
+        """Real bytes of a tensor, whole planned bytes."""
+        return self.graph.tensor[tensor].size_bytes * self.factor
+
     def slot_bytes(self, tensor: str, real_bytes: int) -> int:
         """Bytes from one element of ``tensor`` to the next, ``real_bytes`` being its real width.
 
@@ -54,21 +59,24 @@ class Layout:
         return slot
 
     def spread(self, tensor: str, value: npt.NDArray[Any]) -> Bytes:
-        """Bytes that hold ``value``, slot by slot."""
+        """Bytes of ``tensor`` that hold ``value``, slot by slot."""
         width = value.dtype.itemsize
         packed = np.frombuffer(np.ascontiguousarray(value).tobytes(), dtype=np.uint8)
         slot = self.slot_bytes(tensor, width)
-        if slot == width:
+        size = self.size_bytes(tensor)
+        if packed.size == size:
             return packed
-        slots = np.full((value.size, slot), PADDING, dtype=np.uint8)
+        content = np.full(size, PADDING, dtype=np.uint8)
+        slots = content[: value.size * slot].reshape(value.size, slot)
         slots[:, :width] = packed.reshape(value.size, width)
-        return slots.reshape(-1)
+        return content
 
     def gather(
         self, tensor: str, found: Bytes, dtype: np.dtype[Any], shape: tuple[int, ...]
     ) -> npt.NDArray[Any]:
         """The value that :meth:`spread` made ``found`` of."""
-        slots = found.reshape(-1, self.slot_bytes(tensor, dtype.itemsize))
+        count, slot = prod(shape), self.slot_bytes(tensor, dtype.itemsize)
+        slots = found[: count * slot].reshape(count, slot)
         packed = np.ascontiguousarray(slots[:, : dtype.itemsize])
         return np.frombuffer(packed.tobytes(), dtype).reshape(shape)
 

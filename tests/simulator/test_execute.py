@@ -557,7 +557,7 @@ def test_an_operator_that_computes_another_size_than_planned_is_an_error() -> No
     net.operators[1] = replace(net.operators[1], inputs=("x",))
     net.nodes[1].input[:] = ["x", "x"]
     plan, memory = planned(net, 1 << 12)
-    with pytest.raises(ModelError, match=r"operator 'a': 'a' comes out in shape \(16,\)"):
+    with pytest.raises(ModelError, match=r"operator 'a': 'a' has shape \(16,\)"):
         run(net, plan, memory)
 
 
