@@ -42,6 +42,7 @@ from stowplan.targets.load import load_target
 from stowplan.targets.target import Target
 
 FUSION = "canonicalise,fuse-conv,fuse-matmul,fuse-elementwise,dead-code"
+CLEANING = "canonicalise,dead-code"
 FLOAT = "float32"
 ROOMY_BYTES = 1 << 40
 ORDERS = ("default", "min-peak")
@@ -57,6 +58,7 @@ class Settings:
         time_limit_s: per plan, by planner.
         peak_limit_s: for the minimum peak.
         workers: threads a solver may use.
+        cosma_solver: MILP solver of planner ``cosma``.
         fresh: planners, ``peak`` or ``baselines`` whose stored results do not count.
     """
 
@@ -65,6 +67,7 @@ class Settings:
     time_limit_s: dict[str, float]
     peak_limit_s: float
     workers: int
+    cosma_solver: str
     fresh: frozenset[str]
 
 
@@ -75,14 +78,14 @@ def machine(capacity_bytes: int) -> Target:
     )
 
 
-def load_network(name: str, precision: str) -> tuple[Graph, int]:
-    """The fused graph of a network, without views and reuse in place, and its ONNX node count."""
+def load_network(case: Case) -> tuple[Graph, int]:
+    """The graph of a case, without views and reuse in place, and its ONNX node count."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
-        onnx.save(NETWORKS[name](), path)
+        onnx.save(NETWORKS[case.network](), path)
         imported = import_model(path).graph
-    sizes = "" if precision == FLOAT else f",precision{{dtype={precision}}}"
-    graph = run_pipeline(imported, FUSION + sizes)
+    sizes = "" if case.precision == FLOAT else f",precision{{dtype={case.precision}}}"
+    graph = run_pipeline(imported, (FUSION if case.fused else CLEANING) + sizes)
     plain = tuple(replace(op, in_place=()) for op in graph.operators)
     return graph.replace(operators=plain), len(imported.operators)
 
@@ -91,8 +94,13 @@ def facts_of(case: Case, graph: Graph, nodes: int, settings: Settings) -> Facts:
     """Largest operator and minimum peak of a case."""
     target = machine(ROOMY_BYTES)
     problem = planning_problem(graph, target.memory_spec(case.parameters))
-    began = perf_counter()
-    plan = _plan(case, graph, target, "exact", settings.peak_limit_s, settings.workers, "peak")
+    options = PlanOptions(
+        objective="peak",
+        time_limit_s=settings.peak_limit_s,
+        workers=settings.workers,
+        track_weights=case.parameters,
+    )
+    plan, seconds = _plan(graph, target, "exact", options)
     index = {op.name: o for o, op in enumerate(graph.operators)}
     return Facts(
         case=case,
@@ -102,7 +110,7 @@ def facts_of(case: Case, graph: Graph, nodes: int, settings: Settings) -> Facts:
         largest_bytes=max(map(problem.demand, range(problem.operators))),
         peak_bytes=plan.proof.value,
         peak_bound_bytes=plan.proof.lower_bound,
-        peak_s=round(perf_counter() - began, 3),
+        peak_s=round(seconds, 3),
         peak_order=tuple(index[name] for name in plan.order),
     )
 
@@ -112,40 +120,32 @@ def planned(
 ) -> Run:
     """One plan by a planner."""
     limit_s = settings.time_limit_s[planner]
-    target = machine(capacity_bytes)
-    began = perf_counter()
-    plan = _plan(facts.case, graph, target, planner, limit_s, settings.workers)
-    return _run(facts.case, plan, capacity_bytes, planner, perf_counter() - began, limit_s)
-
-
-def _plan(
-    case: Case,
-    graph: Graph,
-    target: Target,
-    planner: str,
-    limit_s: float,
-    workers: int,
-    objective: str = "offchip",
-) -> Plan:
-    """A plan that passed the checker and whose claim is the traffic counted from it."""
     options = PlanOptions(
-        objective=objective,
         time_limit_s=limit_s,
-        workers=workers,
-        track_weights=case.parameters,
+        workers=settings.workers,
+        track_weights=facts.case.parameters,
+        settings=(("solver", settings.cosma_solver),) if planner == "cosma" else (),
     )
-    plan = get_planner(planner)(graph, target, options)
-    memory = target.memory_spec(case.parameters)
+    plan, seconds = _plan(graph, machine(capacity_bytes), planner, options)
+    return _run(facts.case, plan, capacity_bytes, planner, seconds, limit_s)
+
+
+def _plan(graph: Graph, target: Target, planner: str, options: PlanOptions) -> tuple[Plan, float]:
+    """A plan that passed the checker and keeps what it claims, and the planner's seconds."""
+    function = get_planner(planner)
+    began = perf_counter()
+    plan = function(graph, target, options)
+    seconds = perf_counter() - began
+    memory = target.memory_spec(options.track_weights)
     require_valid(graph, plan, memory)
     moved = traffic(graph, plan, memory).noncompulsory_bytes
-    counted = moved if objective == "offchip" else peak_bytes(graph, plan)
+    counted = moved if options.objective == "offchip" else peak_bytes(graph, plan)
+    claimed = f"{plan.proof.value:,} bytes {options.objective}"
     if counted != plan.proof.value:
-        raise InternalError(
-            f"{case}: {planner!r} claims {plan.proof.value:,} bytes {objective}, not {counted:,}"
-        )
-    if objective == "peak" and moved > _streamed_again(graph, plan, target):
-        raise InternalError(f"{case}: the plan of least peak evicts: it moves {moved:,} bytes")
-    return plan
+        raise InternalError(f"{graph.name}: {planner!r} claims {claimed}, not {counted:,}")
+    if options.objective == "peak" and moved > _streamed_again(graph, plan, target):
+        raise InternalError(f"{graph.name}: {planner!r} evicts to reach {claimed}")
+    return plan, seconds
 
 
 def _streamed_again(graph: Graph, plan: Plan, target: Target) -> int:
@@ -193,7 +193,7 @@ def measure(
     case: Case, results: Results, settings: Settings, path: Path, console: Console
 ) -> Results:
     """Whatever is missing of a case; saved and printed as it comes."""
-    graph, nodes = load_network(case.network, case.precision)
+    graph, nodes = load_network(case)
     facts = results.facts_of(case)
     if facts is None or facts.operators != len(graph.operators) or "peak" in settings.fresh:
         facts = facts_of(case, graph, nodes, settings)
@@ -245,6 +245,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--peak-limit", type=float, default=60.0, help="the same for M_P")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--precision", default="int8", help="int8, float32, ...")
+    parser.add_argument("--unfused", action="store_true", help="plan each ONNX node apart")
+    parser.add_argument("--cosma-solver", default="cbc", help="cbc, highs or scip")
     parser.add_argument("--fresh", default="", help="planners, peak, baselines to run again")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/cosma.json"))
     parser.add_argument("--render", action="store_true", help="write the tables beside --out")
@@ -262,6 +264,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         time_limit_s=limits,
         peak_limit_s=given.peak_limit,
         workers=given.workers,
+        cosma_solver=given.cosma_solver,
         fresh=frozenset(filter(None, given.fresh.split(","))),
     )
     console = Console()
@@ -269,7 +272,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     tracked = (False, True) if given.both else (given.track_weights,)
     for name in networks(given.networks):
         for parameters in tracked:
-            case = Case(name, given.precision, parameters)
+            case = Case(name, given.precision, parameters, fused=not given.unfused)
             results = measure(case, results, settings, given.out, console)
     if given.render:
         write_atomic(given.out.with_suffix(".md"), markdown(results).encode())

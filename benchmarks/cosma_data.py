@@ -21,11 +21,19 @@ class Case:
         network: its name.
         precision: element type of its tensors.
         parameters: weights are planned in the scratchpad too.
+        fused: operators are fused before planning; otherwise each ONNX node is one.
     """
 
     network: str
     precision: str
     parameters: bool
+    fused: bool = True
+
+    @property
+    def setting(self) -> str:
+        """Everything but the network, in words."""
+        fusion = "" if self.fused else ", unfused"
+        return f"{self.precision}{fusion}, {'with' if self.parameters else 'without'} parameters"
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 import os
 import platform
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from importlib.metadata import version
@@ -95,7 +95,12 @@ def entries(results: Results) -> tuple[Entry, ...]:
     order = {name: i for i, name in enumerate(NETWORKS)}
     known = sorted(
         (facts for facts in results.facts if facts.case.network in order),
-        key=lambda f: (f.case.precision, f.case.parameters, order[f.case.network]),
+        key=lambda f: (
+            f.case.precision != "int8",
+            not f.case.fused,
+            f.case.setting,
+            order[f.case.network],
+        ),
     )
     found = (entry_of(facts, budget, results) for facts in known for budget in facts.budgets())
     return tuple(entry for entry in found if entry is not None)
@@ -114,11 +119,10 @@ def entry_of(facts: Facts, budget: str, results: Results) -> Entry | None:
 def live_table(facts: Facts, budget: str, results: Results) -> Table:
     """Every run of a case at a budget."""
     capacity = facts.budgets()[budget]
-    setting = "with parameters" if facts.case.parameters else "without parameters"
     table = Table(
         "planner",
         *("bytes", "bound", "gap", "status", "seconds"),
-        title=f"{facts.case.network}, {facts.case.precision}, {setting}: {facts.operators} "
+        title=f"{facts.case.network}, {facts.case.setting}: {facts.operators} "
         f"operators, {budget} {capacity:,} (peak {facts.peak_bytes:,} >= "
         f"{facts.peak_bound_bytes:,})",
         title_justify="left",
@@ -140,10 +144,8 @@ def markdown(results: Results) -> str:
     """The whole note."""
     found = entries(results)
     lines = ["# Joint order, allocation and replacement", "", *_preface(results), ""]
-    for setting in sorted(set(map(_setting, found))):
-        part = [entry for entry in found if _setting(entry) == setting]
-        title = _named(setting)
-        lines += [f"## {title[0].upper()}{title[1:]}", "", *_results_table(part), ""]
+    for setting, part in _by_setting(found).items():
+        lines += [f"## {setting[0].upper()}{setting[1:]}", "", *_results_table(part), ""]
         lines += [*_baseline_table(part), ""]
         if any(entry.cosma for entry in part):
             lines += [*_cosma_table(part), ""]
@@ -151,8 +153,12 @@ def markdown(results: Results) -> str:
     return "\n".join(lines)
 
 
-def _setting(entry: Entry) -> tuple[str, bool]:
-    return entry.facts.case.precision, entry.facts.case.parameters
+def _by_setting(found: Iterable[Entry]) -> dict[str, list[Entry]]:
+    """Entries by setting, in the order in which the settings first occur."""
+    parts: dict[str, list[Entry]] = {}
+    for entry in found:
+        parts.setdefault(entry.facts.case.setting, []).append(entry)
+    return parts
 
 
 def _preface(results: Results) -> Iterator[str]:
@@ -222,11 +228,6 @@ def _cosma_table(part: Sequence[Entry]) -> Iterator[str]:
         )
 
 
-def _named(setting: tuple[str, bool]) -> str:
-    precision, parameters = setting
-    return f"{precision}, {'with' if parameters else 'without'} parameters"
-
-
 def _groups(found: Sequence[Entry]) -> dict[str, list[Entry]]:
     sets = {"hand-designed": HAND_DESIGNED, "NAS": NAS}
     return {
@@ -242,13 +243,12 @@ def _averages(found: Sequence[Entry]) -> Iterator[str]:
         "networks|setting|budget|pairs:|arithmetic:|geometric (pairs):|total:|published"
     )
     for group, members in _groups(found).items():
-        for setting in sorted({_setting(entry) for entry in members}):
+        for setting, part in _by_setting(members).items():
             for budget in BUDGETS:
-                part = [e for e in members if _setting(e) == setting and e.budget == budget]
-                row = _average_row(part)
+                row = _average_row([entry for entry in part if entry.budget == budget])
                 if row:
                     published = PUBLISHED[group] if budget == "M_R" else ""
-                    yield f"| {group} | {_named(setting)} | {budget} | {row} | {published} |"
+                    yield f"| {group} | {setting} | {budget} | {row} | {published} |"
 
 
 def _average_row(part: Sequence[Entry]) -> str:
@@ -294,6 +294,6 @@ def _missed(entries_: Sequence[Entry], met: Sequence[Entry]) -> Iterator[str]:
     for entry in entries_:
         if entry not in met:
             yield (
-                f"    - {entry.facts.case.network}, {_named(_setting(entry))}, {_budget(entry)}: "
+                f"    - {entry.facts.case.network}, {entry.facts.case.setting}, {_budget(entry)}: "
                 f"gap {entry.exact.gap:.2%}, {entry.exact.seconds:.1f} s"
             )

@@ -81,6 +81,15 @@ def test_unproven_networks_are_listed() -> None:
     assert "    - DARTS, int8, without parameters, M_R: gap 25.00%, 0.5 s" in markdown(results)
 
 
+def test_settings_are_told_apart() -> None:
+    assert CASE.setting == "int8, without parameters"
+    unfused = replace(CASE, parameters=True, fused=False)
+    assert unfused.setting == "int8, unfused, with parameters"
+    results = measured().with_facts(replace(FACTS, case=unfused))
+    note = markdown(results.with_run(replace(run("exact", 7, 7), case=unfused)))
+    assert note.index("## Int8, without parameters") < note.index("## Int8, unfused, with")
+
+
 def test_groups_of_networks() -> None:
     assert networks("hand") == tuple(HAND_DESIGNED)
     assert networks("DARTS,nas") == ("DARTS", *(name for name in NAS if name != "DARTS"))

@@ -3,6 +3,7 @@
 import onnx
 import pytest
 from benchmarks.cosma import load_network
+from benchmarks.cosma_data import Case
 from benchmarks.networks import NETWORKS
 from tests.strategies import small_target
 
@@ -34,7 +35,7 @@ ImageNet tables); torchvision's model documentation; timm's model documentation 
 
 @pytest.mark.parametrize("name", PUBLISHED_MILLIONS)
 def test_parameters_are_as_published(name: str) -> None:
-    graph, _ = load_network(name, "int8")
+    graph, _ = load_network(Case(name, "int8", parameters=False))
     weights = sum(tensor.elements for tensor in graph.by_role(Role.WEIGHT))
     # Normalisation folded into convolutions, and masks, move the count by less than two per cent.
     assert weights / 1e6 == pytest.approx(PUBLISHED_MILLIONS[name], rel=0.02)
@@ -53,7 +54,7 @@ def test_tensors_are_plain_and_of_the_precision_asked_for() -> None:
     """The widest layer of DenseNet-121: two maps of 64 channels of 112 x 112."""
     largest = {}
     for precision, dtype in (("int8", DType.INT8), ("float32", DType.FLOAT32)):
-        graph, nodes = load_network("DenseNet-121", precision)
+        graph, nodes = load_network(Case("DenseNet-121", precision, parameters=False))
         activations = graph.by_role(Role.ACTIVATION)
         assert {tensor.dtype for tensor in activations} == {dtype}
         assert all(tensor.alias is None for tensor in graph.tensors)
@@ -62,3 +63,9 @@ def test_tensors_are_plain_and_of_the_precision_asked_for() -> None:
         problem = planning_problem(graph, small_target(1 << 30).memory_spec())
         largest[precision] = max(map(problem.demand, range(problem.operators)))
     assert largest["float32"] == 4 * largest["int8"] == 4 * 2 * 802_816
+
+
+def test_without_fusion_each_node_is_an_operator() -> None:
+    fused, nodes = load_network(Case("ResNet-50", "int8", parameters=False))
+    apart, same = load_network(Case("ResNet-50", "int8", parameters=False, fused=False))
+    assert nodes == same == len(apart.operators) > len(fused.operators)
