@@ -39,6 +39,11 @@ class InPlace:
         return PassResult(graph.replace(operators=operators), True)
 
 
+def replaceable(graph: Graph, op: Operator) -> frozenset[int]:
+    """Operands of an element-wise operator that its result may replace byte for byte."""
+    return frozenset(_operands(op, graph))
+
+
 def _operands(op: Operator, graph: Graph) -> list[int]:
     """Indices of operands whose element ``i`` only result element ``i`` depends on."""
     if len(op.outputs) != 1 or op.parent is not None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise, product
 
 from stowplan.ir.graph import Attribute, Graph, Operator, Tensor
+from stowplan.passes.in_place import replaceable
 from stowplan.passes.tiling.boxes import Box, extents, full
 from stowplan.passes.tiling.choose import Group
 from stowplan.passes.tiling.grids import boxes_of
@@ -46,9 +47,9 @@ def _jobs(network: Network, group: Group) -> Iterator[Job]:
         return
     for stripe in range(count):
         for unit in group.units:
-            box = found.box(network.whole(unit), unit.operator.outputs[0], stripe)
-            if box is not None:
-                yield Job(unit, box)
+            part = found.box(network.whole(unit), unit.operator.outputs[0], stripe)
+            if part is not None:
+                yield Job(unit, part)
 
 
 class Pieces:
@@ -188,7 +189,7 @@ def _operator(network: Network, pieces: Pieces, job: Job, numbers: dict[int, int
         outputs=tuple(outputs),
         attributes=tuple(sorted(attributes.items())),
         nodes=job.unit.nodes,
-        in_place=_pairs(network, op, inputs, outputs),
+        in_place=_pairs(network, pieces, job, inputs, outputs),
         parent=op.name,
         region=job.box,
     )
@@ -207,8 +208,25 @@ def _described(count: int, box: Box | None) -> tuple[int, ...]:
 
 
 def _pairs(
-    network: Network, op: Operator, inputs: Sequence[str], outputs: Sequence[str]
+    network: Network, pieces: Pieces, job: Job, inputs: Sequence[str], outputs: Sequence[str]
 ) -> tuple[tuple[int, int], ...]:
-    """Tiles of the result that may replace a tile of an operand: same region of the same shape."""
-    del network, inputs, outputs
-    return ()
+    """(output, input) pieces of which the first may replace the second byte for byte."""
+    op = job.unit.operator
+    if len(op.outputs) != 1 or not job.unit.splittable:
+        return ()
+    candidates = {source for _, source in op.in_place} | replaceable(network.graph, op)
+    boxes = dict(pieces.meeting(op.outputs[0], job.box))
+    found: set[tuple[int, int]] = set()
+    for position, output in enumerate(outputs):
+        size = network.bytes_of(op.outputs[0], boxes[output])
+        for source, box in job.unit.reads(boxes[output]):
+            if source.operand not in candidates or network.bytes_of(source.tensor, box) != size:
+                continue
+            found |= {
+                (position, i)
+                for piece, region in pieces.meeting(source.tensor, box)
+                if region == box
+                for i, name in enumerate(inputs)
+                if name == piece
+            }
+    return tuple(sorted(found))
