@@ -65,7 +65,9 @@ class PassEvent:
 OnPass = Callable[[PassEvent], None]
 
 
-def default_pipeline(precision: str | None = None, tile: Tile | None = None) -> str:
+def default_pipeline(
+    precision: str | None = None, tile: Tile | None = None, views: ElideViews | None = None
+) -> str:
     """The usual passes; with ``precision``, sizes are those of the model in that element type.
 
     Tiling comes before views are elided: between tiles, views are regions.
@@ -73,7 +75,7 @@ def default_pipeline(precision: str | None = None, tile: Tile | None = None) -> 
     fusion = "canonicalise,fuse-conv,fuse-matmul,fuse-elementwise,fuse-qdq,dead-code"
     sizes = "" if precision is None else f",{print_pass(Precision(precision))}"
     tiles = "" if tile is None else f",{print_pass(tile)},dead-code"
-    return f"{fusion}{sizes}{tiles},elide-views,in-place"
+    return f"{fusion}{sizes}{tiles},{print_pass(views or ElideViews())},in-place"
 
 
 def parse_pipeline(text: str) -> tuple[Pass, ...]:

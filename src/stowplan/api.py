@@ -322,7 +322,7 @@ def _run_passes(graph: Graph, recipe: Recipe, target: Target, usual: bool) -> Gr
         return run_pipeline(graph, recipe.passes)
     memory = target.memory_spec(recipe.track_weights)
     if usual:
-        whole = run_pipeline(graph, default_pipeline(recipe.precision))
+        whole = _whole(graph, recipe, target)
         if recipe.tile == "never" or (recipe.tile == "auto" and fits(whole, memory)):
             return whole
         return run_pipeline(graph, default_pipeline(recipe.precision, Tile.of(memory)))
@@ -330,6 +330,19 @@ def _run_passes(graph: Graph, recipe: Recipe, target: Target, usual: bool) -> Gr
     if recipe.tile == "always":
         steps.append(print_pass(Tile.of(memory)))
     return run_pipeline(graph, ",".join(steps))
+
+
+def _whole(graph: Graph, recipe: Recipe, target: Target) -> Graph:
+    """The usual passes without tiling, with as many views as help under the target's memory."""
+    from stowplan.passes.choose_views import least_traffic
+    from stowplan.passes.elide_views import ElideViews
+    from stowplan.passes.pipeline import default_pipeline, run_pipeline
+
+    choices = (ElideViews(), ElideViews(concat=False, split=False))
+    variants = (
+        run_pipeline(graph, default_pipeline(recipe.precision, views=views)) for views in choices
+    )
+    return least_traffic(variants, target, recipe.track_weights)
 
 
 def _checked(problem: Problem, plan: Plan, spent_s: float) -> Compiled:
