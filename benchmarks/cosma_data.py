@@ -61,6 +61,17 @@ class Facts:
     peak_s: float
     peak_order: tuple[int, ...]
 
+    def improved_by(self, earlier: "Facts | None") -> "Facts":
+        """With an earlier result's order and bound where they are better."""
+        if earlier is None or (earlier.operators, earlier.largest_bytes) != (
+            self.operators,
+            self.largest_bytes,
+        ):
+            return self
+        best = min(self, earlier, key=lambda facts: facts.peak_bytes)
+        bound = max(self.peak_bound_bytes, earlier.peak_bound_bytes)
+        return replace(best, peak_bound_bytes=min(bound, best.peak_bytes))
+
     def budgets(self) -> dict[str, int]:
         """Capacity by name of the budget; M_R alone when it is the minimum peak as well."""
         if self.peak_bytes <= self.largest_bytes:

@@ -33,6 +33,13 @@ def test_budgets_are_the_largest_operator_the_peak_and_their_mean() -> None:
     assert replace(FACTS, peak_bytes=40).budgets() == {"M_R": 40}
 
 
+def test_the_best_known_peak_is_kept() -> None:
+    worse = replace(FACTS, peak_bytes=70, peak_bound_bytes=55, peak_order=(1, 0, 2, 3, 4))
+    assert worse.improved_by(FACTS) == replace(FACTS, peak_bound_bytes=55)
+    assert FACTS.improved_by(worse) == replace(FACTS, peak_bound_bytes=55)
+    assert worse.improved_by(None) == worse.improved_by(replace(FACTS, operators=6)) == worse
+
+
 def test_results_round_trip(tmp_path: Path) -> None:
     path = tmp_path / "new" / "results.json"
     assert Results.load(path) == Results()
