@@ -84,9 +84,11 @@ def region_of(tensor: Tensor) -> tuple[slice, ...]:
 
 
 def assembled_outputs(graph: Graph) -> dict[str, list[Tensor]]:
-    """The tensors that make up each output of the model."""
+    """The tensors that make up each output of the model; tiles that are views of one are left."""
     found: dict[str, list[Tensor]] = {}
     for tensor in graph.by_role(Role.OUTPUT):
+        if tensor.parent is not None and tensor.alias is not None:
+            continue
         found.setdefault(whole_name(tensor), []).append(tensor)
     return found
 

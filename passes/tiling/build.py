@@ -4,26 +4,17 @@ Every tensor is cut where some tile of its producer or of a reader begins or end
 reads the pieces its regions meet and writes those inside its own.
 """
 
-from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import pairwise, product
+from dataclasses import replace
 
-from stowplan.ir.graph import Attribute, Graph, Operator, Tensor
+from stowplan.ir.graph import Attribute, Graph, Operator
 from stowplan.passes.in_place import replaceable
 from stowplan.passes.tiling.boxes import Box, extents, full
 from stowplan.passes.tiling.choose import Group
 from stowplan.passes.tiling.grids import boxes_of
-from stowplan.passes.tiling.network import Network, Unit
+from stowplan.passes.tiling.network import Network
+from stowplan.passes.tiling.pieces import Job, Pieces
 from stowplan.passes.tiling.stripes import stripe_chain
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One tile operator to be: a unit and the region of its first result."""
-
-    unit: Unit
-    box: Box
 
 
 def jobs_of(network: Network, groups: Sequence[Group]) -> list[Job]:
@@ -52,74 +43,16 @@ def _jobs(network: Network, group: Group) -> Iterator[Job]:
                 yield Job(unit, part)
 
 
-class Pieces:
-    """How each tensor is cut. Built once from all jobs, then only read."""
+def build(network: Network, jobs: Sequence[Job], joined_bytes: int) -> Graph:
+    """The tiled graph; operators that nothing cuts stay as they are.
 
-    def __init__(self, network: Network, jobs: Sequence[Job]) -> None:
-        self._network = network
-        self._cuts: dict[str, list[set[int]]] = {}
-        self._names: dict[str, list[tuple[Box, str]]] = {}
-        for job in jobs:
-            for tensor, box in job.unit.regions(job.box).items():
-                self._cut(tensor, box)
-            if len(job.unit.operator.outputs) == 1:
-                self._cut(job.unit.operator.outputs[0], job.box)
-        self._taken = set(network.graph.tensor)
-        self._bounds = {name: [sorted(side) for side in cuts] for name, cuts in self._cuts.items()}
-
-    def _cut(self, tensor: str, box: Box) -> None:
-        if tensor in self._network.fixed:
-            return
-        sides = self._cuts.get(tensor)
-        if sides is None:
-            shape = self._network.graph.tensor[tensor].shape
-            sides = self._cuts[tensor] = [{0, extent} for extent in shape]
-        for side, interval in zip(sides, box, strict=True):
-            side.update(interval)
-
-    def tiled(self, tensor: str) -> bool:
-        """Whether the tensor is cut at all."""
-        return any(len(side) > 2 for side in self._bounds.get(tensor, ()))
-
-    def tensors(self, tensor: Tensor) -> list[Tensor]:
-        """The tensor's tiles in order, or itself."""
-        if not self.tiled(tensor.name):
-            return [tensor]
-        return [
-            replace(
-                tensor,
-                name=self._name(tensor.name, box),
-                shape=extents(box),
-                parent=tensor.name,
-                region=box,
-            )
-            for box in product(*(tuple(pairwise(side)) for side in self._bounds[tensor.name]))
-        ]
-
-    def meeting(self, tensor: str, box: Box) -> list[tuple[str, Box]]:
-        """Names and regions of the tiles that share an element with ``box``."""
-        if not self.tiled(tensor):
-            return [(tensor, full(self._network.graph.tensor[tensor].shape))]
-        sides = []
-        for side, (lower, upper) in zip(self._bounds[tensor], box, strict=True):
-            first, last = bisect_right(side, lower) - 1, bisect_left(side, upper)
-            sides.append(tuple(pairwise(side[first : last + 1])))
-        return [(self._name(tensor, each), each) for each in product(*sides)]
-
-    def _name(self, tensor: str, box: Box) -> str:
-        """``x@0:8,16:24``: the intervals of the dimensions that are cut."""
-        parts = [
-            f"{lower}:{upper}"
-            for (lower, upper), side in zip(box, self._bounds[tensor], strict=True)
-            if len(side) > 2
-        ]
-        return f"{tensor}@{','.join(parts)}"
-
-
-def build(network: Network, jobs: Sequence[Job]) -> Graph:
-    """The tiled graph; operators that nothing cuts stay as they are."""
+    Args:
+        network: the graph to tile.
+        jobs: its tiles in the order in which they run.
+        joined_bytes: contiguous pieces are joined into storages of at least this size.
+    """
     graph = network.graph
-    pieces = Pieces(network, jobs)
+    pieces = Pieces(network, jobs, joined_bytes)
     tensors = [
         tile
         for tensor in graph.tensors
@@ -198,7 +131,8 @@ def _operator(network: Network, pieces: Pieces, job: Job, numbers: dict[int, int
 def _is_tile(network: Network, pieces: Pieces, job: Job) -> bool:
     """Whether the job differs from the operator it is a part of."""
     touched = [source.tensor for source in job.unit.sources]
-    return any(pieces.tiled(name) for name in (*touched, *job.unit.operator.outputs))
+    tiled = any(pieces.tiled(name) for name in (*touched, *job.unit.operator.outputs))
+    return tiled or job.box != network.whole(job.unit)
 
 
 def _described(count: int, box: Box | None) -> tuple[int, ...]:

@@ -26,6 +26,8 @@ WORKING_SHARES = (0.9, 0.6)
 """Shares of the scratchpad tried for a chain's working set; the rest serves prefetching."""
 KEPT_SHARES = (0.25, 0.75)
 """Shares of the scratchpad up to which a result is taken to stay between two chains, tried."""
+JOINED_SHARE = 64
+"""Contiguous pieces smaller than the scratchpad divided by this share a storage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,8 @@ def _best(graph: Graph, memory: MemorySpec, track_weights: bool, fuse: bool) -> 
         if key in seen:
             continue
         seen.add(key)
-        tiled = build(network, jobs_of(network, groups))
+        joined = max(4 * memory.alignment_bytes, memory.capacity_bytes // JOINED_SHARE)
+        tiled = build(network, jobs_of(network, groups), joined)
         score = _score(planning_problem(tiled, memory))
         if best is None or score < best[0]:
             best = score, tiled

@@ -1,0 +1,153 @@
+"""How tensors are cut into pieces, and which pieces share a storage.
+
+A tensor is cut where some tile of its producer or of a reader begins or ends. Where the pieces lie
+one after another in memory, neighbours are joined into storages of at least ``joined_bytes``, of
+which they are views: a storage takes whole alignment units, and thousands of tiny ones would waste
+most of the scratchpad.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import pairwise, product
+from math import prod
+
+from stowplan.ir.graph import Alias, Tensor
+from stowplan.passes.tiling.boxes import Box, extents, full
+from stowplan.passes.tiling.network import Network, Unit
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One tile operator to be: a unit and the region of its first result."""
+
+    unit: Unit
+    box: Box
+
+
+class Pieces:
+    """How each tensor is cut. Built once from all jobs, then only read."""
+
+    def __init__(self, network: Network, jobs: Iterable[Job], joined_bytes: int) -> None:
+        self._network = network
+        self._joined_bytes = joined_bytes
+        cuts: dict[str, list[set[int]]] = {}
+        for job in jobs:
+            for tensor, box in job.unit.regions(job.box).items():
+                self._cut(cuts, tensor, box)
+            if len(job.unit.operator.outputs) == 1:
+                self._cut(cuts, job.unit.operator.outputs[0], job.box)
+        self._bounds = {name: [sorted(side) for side in sides] for name, sides in cuts.items()}
+        self._storages = {
+            name: found for name in self._bounds if (found := self._joined(name)) is not None
+        }
+
+    def _cut(self, cuts: dict[str, list[set[int]]], tensor: str, box: Box) -> None:
+        if tensor in self._network.fixed:
+            return
+        sides = cuts.get(tensor)
+        if sides is None:
+            shape = self._network.graph.tensor[tensor].shape
+            sides = cuts[tensor] = [{0, extent} for extent in shape]
+        for side, interval in zip(sides, box, strict=True):
+            side.update(interval)
+
+    def _joined(self, name: str) -> tuple[int, list[int]] | None:
+        """Dimension and boundaries of storages, if the pieces follow one another in memory."""
+        tensor, sides = self._network.graph.tensor[name], self._bounds[name]
+        axes = [axis for axis, side in enumerate(sides) if len(side) > 2]
+        if len(axes) != 1 or prod(tensor.shape[: axes[0]]) != 1 or tensor.dtype.bits % 8:
+            return None
+        row = prod(tensor.shape[axes[0] + 1 :]) * tensor.dtype.bits // 8
+        bounds = [0]
+        for bound in sides[axes[0]][1:]:
+            if (bound - bounds[-1]) * row >= self._joined_bytes:
+                bounds.append(bound)
+        extent = tensor.shape[axes[0]]
+        if bounds[-1] != extent:
+            if len(bounds) > 1:
+                bounds.pop()
+            bounds.append(extent)
+        return axes[0], bounds
+
+    def tiled(self, tensor: str) -> bool:
+        """Whether the tensor lies in several storages."""
+        if tensor in self._storages:
+            return len(self._storages[tensor][1]) > 2
+        return any(len(side) > 2 for side in self._bounds.get(tensor, ()))
+
+    def tensors(self, tensor: Tensor) -> Iterator[Tensor]:
+        """The tensors that stand for one: its storages, and the pieces of joined ones."""
+        if tensor.name not in self._bounds:
+            yield tensor
+            return
+        whole = full(tensor.shape)
+        for storage in self._storage_boxes(tensor.name):
+            base = self._name(tensor.name, storage)
+            own = tensor if storage == whole else _tile(tensor, base, storage)
+            yield own
+            for box in self._pieces(tensor.name, storage):
+                if box != storage:
+                    tile = _tile(tensor, self._name(tensor.name, box), box)
+                    yield replace(tile, alias=Alias(base, _offset(tensor, storage, box)))
+
+    def meeting(self, tensor: str, box: Box) -> list[tuple[str, Box]]:
+        """Names and regions of what to read or write for ``box``: storages inside it whole."""
+        if tensor not in self._bounds:
+            return [(tensor, full(self._network.graph.tensor[tensor].shape))]
+        if tensor not in self._storages:
+            return [(self._name(tensor, each), each) for each in self._pieces(tensor, box)]
+        axis, bounds = self._storages[tensor]
+        lower, upper = box[axis]
+        found = []
+        for begin, end in _within(bounds, lower, upper):
+            storage = (*box[:axis], (begin, end), *box[axis + 1 :])
+            if lower <= begin and end <= upper:
+                found.append(storage)
+            else:
+                part = (*box[:axis], (max(lower, begin), min(upper, end)), *box[axis + 1 :])
+                found += self._pieces(tensor, part)
+        return [(self._name(tensor, each), each) for each in found]
+
+    def _storage_boxes(self, tensor: str) -> list[Box]:
+        whole = full(self._network.graph.tensor[tensor].shape)
+        if tensor not in self._storages:
+            return self._pieces(tensor, whole)
+        axis, bounds = self._storages[tensor]
+        return [(*whole[:axis], side, *whole[axis + 1 :]) for side in pairwise(bounds)]
+
+    def _pieces(self, tensor: str, box: Box) -> list[Box]:
+        """The pieces that share an element with ``box``."""
+        sides = [
+            tuple(_within(side, *interval))
+            for side, interval in zip(self._bounds[tensor], box, strict=True)
+        ]
+        return list(product(*sides))
+
+    def _name(self, tensor: str, box: Box) -> str:
+        """``x@0:8,16:24``: intervals of the dimensions that are cut; all of it is the tensor."""
+        if box == full(self._network.graph.tensor[tensor].shape):
+            return tensor
+        parts = [
+            f"{lower}:{upper}"
+            for (lower, upper), side in zip(box, self._bounds[tensor], strict=True)
+            if len(side) > 2
+        ]
+        return f"{tensor}@{','.join(parts)}"
+
+
+def _within(bounds: list[int], lower: int, upper: int) -> Iterator[tuple[int, int]]:
+    """The intervals between sorted ``bounds`` that meet ``[lower, upper)``."""
+    return pairwise(bounds[bisect_right(bounds, lower) - 1 : bisect_left(bounds, upper) + 1])
+
+
+def _tile(tensor: Tensor, name: str, box: Box) -> Tensor:
+    return replace(tensor, name=name, shape=extents(box), parent=tensor.name, region=box)
+
+
+def _offset(tensor: Tensor, storage: Box, box: Box) -> int:
+    """Bytes from the start of a storage to a piece that is contiguous in it."""
+    elements = 0
+    for axis, ((start, _), (lower, _)) in enumerate(zip(storage, box, strict=True)):
+        elements += (lower - start) * prod(tensor.shape[axis + 1 :])
+    return elements * tensor.dtype.bits // 8
