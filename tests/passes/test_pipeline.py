@@ -26,7 +26,7 @@ from stowplan.passes.pipeline import (
     run_pipeline,
 )
 
-_SAME_SIZES = sorted(set(PASSES) - {"precision"})
+_SAME_SIZES = sorted(set(PASSES) - {"precision", "tile"})
 _PASS = st.one_of(
     st.sampled_from(_SAME_SIZES),
     st.sampled_from(
@@ -102,7 +102,7 @@ def test_an_empty_text_has_no_passes() -> None:
 
 @pytest.mark.parametrize("name", sorted(PASSES))
 def test_every_pass_is_in_a_file_of_its_name(name: str) -> None:
-    assert PASSES[name].__module__ == f"stowplan.passes.{name.replace('-', '_')}"
+    assert PASSES[name].__module__.rpartition(".")[2] == name.replace("-", "_")
     assert print_pipeline(parse_pipeline(name)) == name
 
 
