@@ -90,6 +90,7 @@ class Run:
         value_bytes: non-compulsory bytes, counted from the plan.
         bound_bytes: no plan moves fewer.
         seconds: wall time of the planner, all of it.
+        cpu_s: processor time meanwhile, solvers included; other load does not stretch it.
         limit_s: time limit given.
         method: how the plan was found.
         bound_source: what proves the bound.
@@ -102,6 +103,7 @@ class Run:
     value_bytes: int
     bound_bytes: int
     seconds: float
+    cpu_s: float
     limit_s: float = 0.0
     method: str = ""
     bound_source: str = ""

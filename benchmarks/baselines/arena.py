@@ -26,7 +26,7 @@ def allocate(
         addresses, homeless = greedy_by_size(problem, stays)
         if not homeless:
             return stays, addresses
-        evicted |= _make_room(problem, order, uses, evicted, stays, homeless, choose)
+        evicted |= _make_room(problem, uses, evicted, stays, homeless, choose)
 
 
 def stays_of(
@@ -84,7 +84,6 @@ def _tightest_hole(taken: Sequence[tuple[int, int]], size: int, capacity: int) -
 
 def _make_room(
     problem: PlanningProblem,
-    order: Sequence[int],
     uses: Uses,
     evicted: set[Gap],
     stays: Sequence[Stay],
@@ -92,7 +91,7 @@ def _make_room(
     choose: Choose,
 ) -> set[Gap]:
     """Further evictions: one for each homeless stay that no other one of the round reaches."""
-    live = np.zeros(len(order) + 1, dtype=np.int64)
+    live = np.zeros(max(stay.end for stay in stays), dtype=np.int64)
     for stay in stays:
         live[stay.start : stay.end] += problem.size[stay.storage]
     found: set[Gap] = set()

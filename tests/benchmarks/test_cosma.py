@@ -17,7 +17,7 @@ FACTS = Facts(CASE, 9, 5, 100, 40, 61, 50, 1.0, (0, 1, 2, 3, 4))
 
 def run(planner: str, value: int, bound: int = 0, capacity: int = 40) -> Run:
     """A run of the case."""
-    return Run(CASE, capacity, planner, value, bound, seconds=0.5, limit_s=60.0)
+    return Run(CASE, capacity, planner, value, bound, seconds=0.5, cpu_s=0.25, limit_s=60.0)
 
 
 def measured() -> Results:
@@ -78,14 +78,16 @@ def test_reductions_and_their_averages() -> None:
     assert entry.reductions() == pytest.approx([0.5, 0.75, 0.5, 0.0])
     note = markdown(measured())
     assert "| 4 | 43.8% | 50.0% (4) | 55.6% | 84 % (M_R, integer program) |" in note
-    assert "proven optimal in under 5 s: 1 of 1; mean 0.50 s" in note
+    assert "proven optimal in under 5 s: 1 of 1; mean 0.50 s, 0.25 s of processor time" in note
 
 
 def test_unproven_networks_are_listed() -> None:
     case = replace(CASE, network="DARTS")
     results = Results().with_facts(replace(FACTS, case=case))
     results = results.with_run(replace(run("exact", 20, 15), case=case))
-    assert "    - DARTS, int8, without parameters, M_R: gap 25.00%, 0.5 s" in markdown(results)
+    assert "    - DARTS, int8, without parameters, M_R: gap 25.00%, 0.5 s, 0.2 s of" in markdown(
+        results
+    )
 
 
 def test_settings_are_told_apart() -> None:
