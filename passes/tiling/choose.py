@@ -12,13 +12,16 @@ tiles, a longer one in stripes along one dimension.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from stowplan.passes.tiling.costs import Budget, ChainCost, chain_cost
+from stowplan.passes.tiling.costs import Budget, ChainCost, ChainMeter
 from stowplan.passes.tiling.grids import Grid
 from stowplan.passes.tiling.network import Network, Unit
 
 LONGEST_CHAIN = 16
+PATIENCE = 4
+"""Units by which a chain is extended in vain before the search gives up on it."""
 TILE_BYTES = 64
 """What one more tile counts, so that nothing is cut for nothing: a burst."""
+_CHOICES = 2
 _UNKNOWN = 1 << 62
 _STRIPES = tuple(sorted({n * 2**k for n in (2, 3, 5, 7) for k in range(10)}))
 
@@ -39,9 +42,10 @@ class Group:
 
 
 def choose(
-    network: Network, budget: Budget, grids: Sequence[Grid], fuse: bool = True
+    meter: ChainMeter, budget: Budget, grids: Sequence[Grid], fuse: bool = True
 ) -> tuple[Group, ...]:
     """The cheapest groups, given the best tiles of each unit alone; only those unless ``fuse``."""
+    network = meter.network
     units = network.units
     singles = [
         _single(network, budget, unit, grid) for unit, grid in zip(units, grids, strict=True)
@@ -54,7 +58,7 @@ def choose(
         start = best[i][0]
         if start + singles[i][0] < best[i + 1][0]:
             best[i + 1] = (start + singles[i][0], singles[i][1])
-        for j, cost, group in _chains(network, budget, i, [cost for cost, _ in singles]):
+        for j, cost, group in _chains(meter, budget, i, [cost for cost, _ in singles]):
             if start + cost < best[j][0]:
                 best[j] = (start + cost, group)
     return _walk_back(best)
@@ -89,47 +93,60 @@ def _leaving(network: Network, budget: Budget, units: Sequence[Unit]) -> int:
 
 
 def _chains(
-    network: Network, budget: Budget, start: int, singles: Sequence[int]
+    meter: ChainMeter, budget: Budget, start: int, singles: Sequence[int]
 ) -> list[tuple[int, int, Group]]:
-    """Chains of two and more units from ``start``: (end, cost, group)."""
+    """Chains of two and more units from ``start``: (end, cost, group).
+
+    A longer chain takes at least as many stripes as a shorter one, so the search for its number
+    begins there, and no chain is measured whose weights alone would cost more than it saves.
+    """
     found = []
-    limits = dict.fromkeys(range(2), 0)
+    idle = 0
+    least = dict.fromkeys(range(_CHOICES), 0)
     alone = singles[start]
-    for end in range(start + 2, min(start + LONGEST_CHAIN, len(network.units)) + 1):
-        units = network.units[start:end]
+    for end in range(start + 2, min(start + LONGEST_CHAIN, len(meter.network.units)) + 1):
+        units = meter.network.units[start:end]
         if not units[-1].splittable:
             break
         alone += singles[end - 1]
-        leaving = _leaving(network, budget, units)
-        if alone - leaving <= 2 * len(units) * TILE_BYTES:
-            continue
-        for choice in tuple(limits):
-            chain = _coarsest(network, budget, units, choice, limits[choice])
-            if chain is None:
-                del limits[choice]
+        saved = alone - _leaving(meter.network, budget, units)
+        idle += 1
+        for choice in tuple(least):
+            if saved <= _least_cost(meter, units, _STRIPES[least[choice]]):
                 continue
-            limits[choice] = _STRIPES.index(chain.stripes)
-            cost = chain.again_bytes + chain.stripes * len(units) * TILE_BYTES + leaving
-            if cost < alone:
-                found.append((end, cost, Group(units, chain=chain)))
-        if not limits:
+            chain = _coarsest(meter, budget, units, choice, least[choice])
+            if chain is None:
+                del least[choice]
+                continue
+            least[choice] = _STRIPES.index(chain.stripes)
+            cost = chain.again_bytes + chain.stripes * len(units) * TILE_BYTES
+            if cost < saved:
+                found.append((end, cost + alone - saved, Group(units, chain=chain)))
+                idle = 0
+        if not least or idle > PATIENCE:
             break
     return found
 
 
+def _least_cost(meter: ChainMeter, units: Sequence[Unit], stripes: int) -> int:
+    """What a chain in this many stripes costs at least."""
+    weights = 0 if meter.network.track_weights else meter.weight_bytes(units)
+    return weights * (stripes - 1) + stripes * len(units) * TILE_BYTES
+
+
 def _coarsest(
-    network: Network, budget: Budget, units: Sequence[Unit], choice: int, least: int
+    meter: ChainMeter, budget: Budget, units: Sequence[Unit], choice: int, least: int
 ) -> ChainCost | None:
     """The fewest stripes whose working set fits, along the ``choice``-th preferred dimension."""
-    axes = _sink_axes(network, units, choice)
+    axes = _sink_axes(meter.network, units, choice)
     if axes is None:
         return None
-    shapes = {name: network.graph.tensor[name].shape for name in axes}
+    shapes = {name: meter.network.graph.tensor[name].shape for name in axes}
     finest = min(shapes[name][axis] for name, axis in axes.items())
     for stripes in _STRIPES[least:]:
         if stripes > finest:
             return None
-        cost = chain_cost(network, budget, units, axes, stripes)
+        cost = meter.cost(budget, units, axes, stripes)
         if cost is None:
             return None
         if cost.working_bytes <= budget.working_bytes:

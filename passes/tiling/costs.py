@@ -39,13 +39,17 @@ class Budget:
 
     def aligned(self, size_bytes: int) -> int:
         """Bytes a tile of ``size_bytes`` takes."""
-        return -(-size_bytes // self.alignment_bytes) * self.alignment_bytes
+        return _aligned(size_bytes, self.alignment_bytes)
 
     def spilled(self, size_bytes: int) -> int:
         """Bytes moved for a result of ``size_bytes`` between two chains."""
         if size_bytes >= self.kept_bytes:
             return 2 * size_bytes
         return 2 * size_bytes * size_bytes // (4 * self.kept_bytes)
+
+
+def _aligned(size_bytes: int, alignment_bytes: int) -> int:
+    return -(-size_bytes // alignment_bytes) * alignment_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,27 +69,63 @@ class ChainCost:
     working_bytes: int
 
 
-def chain_cost(
-    network: Network,
-    budget: Budget,
-    units: Sequence[Unit],
-    axes: Mapping[str, int],
-    stripes: int,
-) -> ChainCost | None:
-    """Cost of a chain in two or more stripes, judged at the middle; None if it cannot be cut."""
-    middle = max(1, stripes // 2)
-    fractions = [(middle + i) / stripes for i in (-1, 0, 1)]
-    found = stripe_chain(network, units, axes, fractions)
-    if found is None:
-        return None
-    weights = _weights(network, units)
-    peak = _peak(network, budget, units, found)
-    again = sum(weights.values())
-    if network.track_weights:
-        largest = max((_weights_of(network, unit) for unit in units), default=0)
-        again = min(again, max(0, peak + again - budget.working_bytes))
-        peak += largest
-    return ChainCost(stripes, tuple(sorted(axes.items())), again * (stripes - 1), peak)
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """What of a chain's cost does not depend on the budget.
+
+    Attributes:
+        peak_bytes: most bytes live at once, weights aside.
+        weight_bytes: all weights of the chain.
+        largest_bytes: all weights of one unit, the most there is.
+    """
+
+    peak_bytes: int
+    weight_bytes: int
+    largest_bytes: int
+
+
+class ChainMeter:
+    """Measures chains of a network and remembers them; mutable."""
+
+    def __init__(self, network: Network, alignment_bytes: int) -> None:
+        self.network = network
+        self._alignment_bytes = alignment_bytes
+        self._known: dict[tuple[object, ...], _Measured | None] = {}
+
+    def cost(
+        self, budget: Budget, units: Sequence[Unit], axes: Mapping[str, int], stripes: int
+    ) -> ChainCost | None:
+        """Cost of a chain in two or more stripes, judged at the middle; None if it has none."""
+        cut = tuple(sorted(axes.items()))
+        key = (units[0].index, len(units), cut, stripes)
+        if key not in self._known:
+            self._known[key] = self._measure(units, axes, stripes)
+        found = self._known[key]
+        if found is None:
+            return None
+        again, working = found.weight_bytes, found.peak_bytes
+        if self.network.track_weights:
+            again = min(again, max(0, working + again - budget.working_bytes))
+            working += found.largest_bytes
+        return ChainCost(stripes, cut, again * (stripes - 1), working)
+
+    def weight_bytes(self, units: Sequence[Unit]) -> int:
+        """Bytes of all weights the units read."""
+        return sum(_weights(self.network, units).values())
+
+    def _measure(
+        self, units: Sequence[Unit], axes: Mapping[str, int], stripes: int
+    ) -> _Measured | None:
+        middle = max(1, stripes // 2)
+        fractions = [(middle + i) / stripes for i in (-1, 0, 1)]
+        found = stripe_chain(self.network, units, axes, fractions)
+        if found is None:
+            return None
+        return _Measured(
+            peak_bytes=_peak(self.network, self._alignment_bytes, units, found),
+            weight_bytes=self.weight_bytes(units),
+            largest_bytes=max(self.weight_bytes((unit,)) for unit in units),
+        )
 
 
 def _weights(network: Network, units: Sequence[Unit]) -> dict[str, int]:
@@ -95,11 +135,7 @@ def _weights(network: Network, units: Sequence[Unit]) -> dict[str, int]:
     return {t.name: t.size_bytes for t in tensors if t.role is Role.WEIGHT}
 
 
-def _weights_of(network: Network, unit: Unit) -> int:
-    return sum(_weights(network, (unit,)).values())
-
-
-def _peak(network: Network, budget: Budget, units: Sequence[Unit], found: Striping) -> int:
+def _peak(network: Network, alignment: int, units: Sequence[Unit], found: Striping) -> int:
     """Most bytes live in the second of the stripes ``found`` has."""
     base = 0
     live = [0] * len(units)
@@ -115,7 +151,7 @@ def _peak(network: Network, budget: Budget, units: Sequence[Unit], found: Stripi
         if described.role is Role.WEIGHT:
             continue
         if tensor in found.whole or tensor not in found.axis:
-            base += budget.aligned(described.size_bytes)
+            base += _aligned(described.size_bytes, alignment)
             continue
         row = network.bytes_of(tensor, full(described.shape)) // described.shape[found.axis[tensor]]
         stripe, halo = _lengths(found, tensor)
@@ -123,7 +159,7 @@ def _peak(network: Network, budget: Budget, units: Sequence[Unit], found: Stripi
         end = last.get(tensor, begin)
         if tensor not in place:
             stripe += stripe - halo
-        kept, whole = budget.aligned(halo * row), budget.aligned(stripe * row)
+        kept, whole = _aligned(halo * row, alignment), _aligned(stripe * row, alignment)
         base += kept
         for k in range(begin, end + 1):
             live[k] += whole - kept

@@ -17,7 +17,7 @@ from stowplan.passes.greedy_gaps import furthest_next_use, timeline, total_traff
 from stowplan.passes.problem import PlanningProblem, planning_problem
 from stowplan.passes.tiling.build import build, jobs_of
 from stowplan.passes.tiling.choose import choose
-from stowplan.passes.tiling.costs import Budget
+from stowplan.passes.tiling.costs import Budget, ChainMeter
 from stowplan.passes.tiling.grids import find_grid
 from stowplan.passes.tiling.network import Network
 from stowplan.targets.target import Target
@@ -87,8 +87,9 @@ def _best(graph: Graph, memory: MemorySpec, track_weights: bool, fuse: bool) -> 
     seen: set[tuple[object, ...]] = set()
     candidates = _candidates(memory, fuse)
     grids = [find_grid(network, candidates[0][0], unit) for unit in network.units]
+    meter = ChainMeter(network, memory.alignment_bytes)
     for budget, fused in candidates:
-        groups = choose(network, budget, grids, fused)
+        groups = choose(meter, budget, grids, fused)
         key = tuple((len(g.units), g.grid, g.chain) for g in groups)
         if key in seen:
             continue
