@@ -1,22 +1,36 @@
 """Cycles of matrix products on a systolic array: closed forms per fold.
 
-An array of ``R`` rows and ``C`` columns computes an ``m x k`` by ``k x n`` product in *folds*, one
-after another, each filled, streamed and drained before the next:
+An array of ``R`` rows and ``C`` columns computes an ``m x k`` by ``k x n`` product in *folds*:
 
-========================  =========================  =======================
-dataflow                  folds                      cycles per fold
-========================  =========================  =======================
-output_stationary         ceil(m/R) * ceil(n/C)      k + R + C - 2
-weight_stationary         ceil(k/R) * ceil(n/C)      m + 2 R + C - 2
-input_stationary          ceil(k/R) * ceil(m/C)      n + 2 R + C - 2
-========================  =========================  =======================
+========================  =========================  =============================================
+dataflow                  folds                      cycles of one fold
+========================  =========================  =============================================
+output_stationary         ceil(m/R) * ceil(n/C)      k + R + C - 2 + P
+weight_stationary         ceil(k/R) * ceil(n/C)      R + m + (R - 1) (P + 1) + C - 1 + P
+input_stationary          ceil(k/R) * ceil(m/C)      R + n + (R - 1) (P + 1) + C - 1 + P
+========================  =========================  =============================================
 
-A unit that does ``r`` multiply-accumulates per cycle divides the streamed extent (the first
-summand) by ``r``, rounded up. ``count`` arrays share the folds evenly.
+``P`` counts the registers between an element's operands and its result: none if it multiplies and
+adds within its cycle, as SCALE-Sim assumes. The leading ``R`` loads the stationary operand; if it
+is double-buffered only the first fold waits for it. Folds run one after another, each filled,
+streamed and drained before the next, unless outputs are stationary and ``fold_mode`` is
+``pipelined``. Then results move to output registers along the same diagonals as the operands and
+leave from there in ``C`` steps while the next fold computes, and ``f`` folds take::
+
+    (f - 1) max(k, R + C) + k + R + 2 C - 2 + P
+
+Fold starts are ``max(k, R + C)`` apart: the register of the first element is free again ``R + C``
+cycles after it was filled, ``R + C - 1`` until the last one is filled and one for the first step.
+
+A unit that does ``r`` multiply-accumulates per cycle divides the streamed extent by ``r``, rounded
+up. ``count`` arrays share the folds evenly. ``targets.array_registers`` steps such arrays clock by
+clock and agrees with these laws.
 
 Source: Samajdar et al., "A systematic methodology for characterizing scalability of DNN
-accelerators using SCALE-Sim", ISPASS 2020, section III; checked against SCALE-Sim 3.0.0, which
-reports one cycle less for a whole layer because it counts from zero.
+accelerators using SCALE-Sim", ISPASS 2020, section III, for ``P = 0``; checked against SCALE-Sim
+3.0.0, which reports one cycle less for a whole layer because it counts from zero. Pipelined: clocks
+of two open RTL arrays under Verilator (``docs/validation.md``), whose elements have ``P = 2``
+(multiplier, accumulator; outputs stationary) and ``P = 3`` (weights stationary).
 """
 
 from dataclasses import dataclass
@@ -95,6 +109,18 @@ def gemm_cost(gemm: Gemm, array: Array, rate: Fraction = Fraction(1)) -> GemmCos
     return min((_packed(gemm, array, rate, p) for p in packings), key=lambda cost: cost.cycles)
 
 
+def fold_cycles(array: Array, folds: int, stream: int) -> int:
+    """Cycles of ``folds`` folds in a row on one array, each streaming ``stream`` terms or rows."""
+    rows, cols, stages = array.rows, array.cols, array.stages
+    if array.dataflow == "output_stationary":
+        alone = stream + rows + cols - 2 + stages
+        if array.fold_mode == "pipelined":
+            return (folds - 1) * max(stream, rows + cols) + alone + cols
+        return folds * alone
+    alone = stream + (rows - 1) * (stages + 1) + cols - 1 + stages
+    return folds * alone + rows * (1 if array.double_buffered else folds)
+
+
 def _packed(gemm: Gemm, array: Array, rate: Fraction, packing: int) -> GemmCost:
     whole, rest = divmod(gemm.groups, packing)
     cycles = left = right = 0
@@ -103,8 +129,7 @@ def _packed(gemm: Gemm, array: Array, rate: Fraction, packing: int) -> GemmCost:
             continue
         k, n = gemm.k * size, gemm.n * size
         count, stream, left_times, right_times = _folds(gemm.m, k, n, array)
-        per_fold = _divided(stream, rate) + _fold_overhead(array)
-        cycles += -(-products * count // array.count) * per_fold
+        cycles += fold_cycles(array, -(-products * count // array.count), _divided(stream, rate))
         left += products * gemm.m * k * left_times
         right += products * gemm.k * gemm.n * size * right_times
     return GemmCost(cycles * gemm.repeats, left * gemm.repeats, right * gemm.repeats, gemm.macs)
@@ -118,13 +143,6 @@ def _folds(m: int, k: int, n: int, array: Array) -> tuple[int, int, int, int]:
     if array.dataflow == "weight_stationary":
         return -(-k // rows) * -(-n // cols), m, -(-n // cols), 1
     return -(-k // rows) * -(-m // cols), n, 1, -(-m // cols)
-
-
-def _fold_overhead(array: Array) -> int:
-    """Cycles of one fold beyond its streamed extent: fill and drain."""
-    if array.dataflow == "output_stationary":
-        return array.rows + array.cols - 2
-    return 2 * array.rows + array.cols - 2
 
 
 def _divided(extent: int, rate: Fraction) -> int:

@@ -18,7 +18,7 @@ from typing import Any, get_args
 import msgspec
 
 from stowplan.errors import TargetError
-from stowplan.targets.target import Dataflow, Section, Target
+from stowplan.targets.target import Dataflow, FoldMode, Section, Target
 from stowplan.targets.units import parse_quantity, unit_suffix
 
 DEFAULT_TARGET = "edge-npu"
@@ -263,7 +263,8 @@ def _convert(data: Table, origins: Mapping[tuple[str, ...], _Origin], name: str)
         leaf = path if path in origins else under[0] if under else ()
         where = origins[leaf].at(leaf) if leaf else name
         if reason.startswith("Invalid enum value"):
-            reason += f", one of {', '.join(get_args(Dataflow))}"
+            choices = FoldMode if path[-1:] == ("fold_mode",) else Dataflow
+            reason += f", one of {', '.join(get_args(choices))}"
         field = f"{'.'.join(path)}: " if path else ""
         raise TargetError(f"{where}: {field}{reason}") from error
     for key in target.sources:

@@ -9,6 +9,7 @@ from msgspec import Meta
 from stowplan.ir.memory import MemorySpec
 
 Dataflow = Literal["output_stationary", "weight_stationary", "input_stationary"]
+FoldMode = Literal["drained", "pipelined"]
 Positive = Annotated[int, Meta(gt=0)]
 NonNegative = Annotated[int, Meta(ge=0)]
 PositiveFloat = Annotated[float, Meta(gt=0)]
@@ -44,6 +45,12 @@ class Array(Section, frozen=True):
         macs_per_unit: (element bits -> multiply-accumulates per unit per cycle) for the widest
             operand; a float operand looks up ``f<bits>`` first, then ``<bits>``.
         count: identical arrays that share the folds of one operator evenly.
+        fold_mode: ``drained``: a fold starts when the one before has left the array;
+            ``pipelined``: output-stationary folds follow each other through separate output
+            registers, and elements are pipelined (``targets.gemm_cost`` has the laws).
+        element_stages: registers between an element's operands and its result; if absent 0 when
+            ``drained``, and when ``pipelined`` 2 with stationary outputs, else 3.
+        double_buffered: the stationary operand of the next fold loads while this one streams.
     """
 
     rows: Positive
@@ -51,6 +58,18 @@ class Array(Section, frozen=True):
     dataflow: Dataflow = "output_stationary"
     macs_per_unit: dict[WidthKey, PositiveFloat] = {}
     count: Positive = 1
+    fold_mode: FoldMode = "drained"
+    element_stages: NonNegative | None = None
+    double_buffered: bool = False
+
+    @property
+    def stages(self) -> int:
+        """Registers between an element's operands and its result."""
+        if self.element_stages is not None:
+            return self.element_stages
+        if self.fold_mode == "drained":
+            return 0
+        return 2 if self.dataflow == "output_stationary" else 3
 
 
 class Vector(Section, frozen=True):
