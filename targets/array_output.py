@@ -21,6 +21,8 @@ class OutputRegisters:
         self._shifting = shifting
         self._value = np.zeros((rows, cols), np.int64)
         self._filled = np.zeros((rows, cols), np.bool_)
+        # Filled when the clock began: a register is written only if it was empty by then.
+        self._busy = self._filled.copy()
         # Columns of the leaving fold still inside, and what has come out, last column first.
         self._left = 0
         self._out: list[Matrix] = []
@@ -32,6 +34,7 @@ class OutputRegisters:
         """
         if not self._left and self._shifting and self._filled.all():
             self._left = self._value.shape[1]
+        self._busy = self._filled.copy()
         if not self._left:
             return
         first = self._value.shape[1] - self._left
@@ -49,7 +52,7 @@ class OutputRegisters:
         Raises:
             InternalError: a register still holds the result of an earlier fold.
         """
-        if (ready & self._filled).any():
+        if (ready & self._busy).any():
             raise InternalError("a fold's result meets the one before it in an output register")
         self._value[ready] = sums[ready]
         self._filled |= ready
