@@ -38,8 +38,11 @@ def placements(op: Operator, graph: Graph) -> tuple[Placement, ...]:
 
 
 def reinterprets(op: Operator, graph: Graph) -> bool:
-    """The only output has the input's bytes, whatever its shape."""
-    if len(op.outputs) != 1 or not op.inputs or not is_plain(op):
+    """The only output has the input's bytes, whatever its shape; never so for a tile.
+
+    The attributes of a tile speak of its parent's operands, not of the pieces it reads.
+    """
+    if len(op.outputs) != 1 or not op.inputs or not is_plain(op) or op.parent is not None:
         return False
     source, result = graph.tensor[op.inputs[0]], graph.tensor[op.outputs[0]]
     if source.dtype is not result.dtype or source.elements != result.elements:

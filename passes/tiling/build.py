@@ -77,15 +77,20 @@ def _view_bases(network: Network, name: str) -> frozenset[str]:
 
 
 def _with_views(graph: Graph, views: Sequence[Operator]) -> Graph:
-    """Put views back, each right after the last of what it reads has been written."""
+    """Put views back, each right after the last of what it reads has been written.
+
+    What a view reads may have been written piece by piece, under the names of views of it.
+    """
     if not views:
         return graph
-    written = {name: i for i, op in enumerate(graph.operators) for name in op.outputs}
+    written = {
+        graph.resolve(name)[0]: i for i, op in enumerate(graph.operators) for name in op.outputs
+    }
     after: dict[int, list[Operator]] = {}
     for view in views:
-        at = max((written.get(name, -1) for name in view.inputs), default=-1)
+        at = max((written.get(graph.resolve(name)[0], -1) for name in view.inputs), default=-1)
         after.setdefault(at, []).append(view)
-        written |= dict.fromkeys(view.outputs, at)
+        written |= {graph.resolve(name)[0]: at for name in view.outputs}
     operators = [*after.get(-1, ())]
     for i, op in enumerate(graph.operators):
         operators += (op, *after.get(i, ()))
