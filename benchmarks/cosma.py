@@ -15,6 +15,7 @@ Source: COSMA (Li et al., 2023), evaluation; baselines as in ``benchmarks.baseli
 
 import argparse
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -249,7 +250,7 @@ def networks(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--networks", default="all", help="names, hand, nas or all")
@@ -273,6 +274,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run what is asked for and print the tables."""
+    arguments = sys.argv[1:] if arguments is None else arguments
     given = parse(arguments)
     planners = tuple(filter(None, given.planner.split(",")))
     limits = dict.fromkeys(planners, given.time_limit) | {"cosma": given.cosma_limit}
@@ -286,7 +288,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         fresh=frozenset(filter(None, given.fresh.split(","))),
     )
     console = Console()
-    results = replace(Results.load(given.out), environment=environment(given.workers))
+    results = Results.load(given.out)
+    known = environment(given.workers, arguments, results.environment)
+    results = replace(results, environment=known)
     tracked = (False, True) if given.both else (given.track_weights,)
     for name in networks(given.networks):
         for parameters in tracked:

@@ -2,7 +2,6 @@
 
 import os
 import platform
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -70,15 +69,20 @@ class Entry:
         ]
 
 
-def environment(workers: int) -> tuple[tuple[str, str], ...]:
-    """Where and with what the figures are made."""
+def environment(
+    workers: int, arguments: Sequence[str], earlier: Sequence[tuple[str, str]] = ()
+) -> tuple[tuple[str, str], ...]:
+    """Where and with what the figures are made; commands of earlier calls are kept."""
     versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    command = ("command", " ".join(["python -m benchmarks.cosma", *arguments]))
+    commands = [pair for pair in earlier if pair[0] == "command" and pair != command]
     return (
         ("date", date.today().isoformat()),
         ("processor", f"{_processor()}, {os.cpu_count()} cores, {workers} solver thread(s)"),
         ("python", platform.python_version()),
         ("versions", versions),
-        ("command", "python -m benchmarks.cosma " + " ".join(sys.argv[1:])),
+        *commands,
+        command,
     )
 
 

@@ -115,6 +115,7 @@ def test_a_run_is_resumed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     second = Results.load(path)
     assert first.facts == second.facts
     assert set(first.runs) < set(second.runs)
+    assert len([name for name, _ in second.environment if name == "command"]) == 2
     assert {r.planner for r in second.runs} == {"greedy", "exact", *baseline_names()}
     exact = second.run_of(Case("ResNet-50", "int8", False), 1_806_336, "exact")
     assert exact is not None and exact.optimal and exact.value_bytes == 0
