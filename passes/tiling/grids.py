@@ -120,18 +120,30 @@ class _Search:
         return found
 
     def _needed(self, counts: Mapping[int, int]) -> tuple[int, dict[str, int]]:
-        """Bytes of scratchpad a tile needs, and what it needs of each tensor."""
+        """Bytes of scratchpad a tile needs, and what it needs of each tensor.
+
+        A tile from the middle needs most, unless there is none between the first and the last.
+        """
+        found = self._needed_by(_middle(self._whole, counts))
+        if 2 in counts.values():
+            first = tuple(
+                (0, -(-extent // counts.get(axis, 1)))
+                for axis, (_, extent) in enumerate(self._whole)
+            )
+            found = max(found, self._needed_by(first), key=lambda each: each[0])
+        return found
+
+    def _needed_by(self, box: Box) -> tuple[int, dict[str, int]]:
         network, budget, op = self._network, self._budget, self._unit.operator
-        middle = _middle(self._whole, counts)
         sizes = {
-            name: network.bytes_of(name, box) for name, box in self._unit.regions(middle).items()
+            name: network.bytes_of(name, each) for name, each in self._unit.regions(box).items()
         }
         needed = sum(
             budget.aligned(size) for name, size in sizes.items() if not network.streamed(name)
         )
         for name in op.outputs:
-            box = middle if len(op.outputs) == 1 else full(network.graph.tensor[name].shape)
-            needed += budget.aligned(network.bytes_of(name, box))
+            made = box if len(op.outputs) == 1 else full(network.graph.tensor[name].shape)
+            needed += budget.aligned(network.bytes_of(name, made))
         return needed, sizes
 
     def _ordered(self, counts: Mapping[int, int]) -> Grid:

@@ -6,6 +6,7 @@ begins the next. Which of the tiles stay on chip between uses (halos, weights, s
 left to the planner.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -26,6 +27,8 @@ WORKING_SHARES = (0.9, 0.6)
 """Shares of the scratchpad tried for a chain's working set; the rest serves prefetching."""
 KEPT_SHARES = (0.25, 0.75)
 """Shares of the scratchpad up to which a result is taken to stay between two chains, tried."""
+CAPACITY_SHARES = (0.97, 0.8, 0.6, 0.4)
+"""Shares of the scratchpad a tile may take by estimate, tried until every tile fits."""
 JOINED_SHARE = 64
 """Contiguous pieces smaller than the scratchpad divided by this share a storage."""
 
@@ -81,34 +84,47 @@ def fits(graph: Graph, memory: MemorySpec) -> bool:
 
 
 def _best(graph: Graph, memory: MemorySpec, track_weights: bool, fuse: bool) -> Graph:
-    """The candidate with the least traffic when planned by furthest next use."""
+    """The candidate with the least traffic when planned by furthest next use.
+
+    Tile sizes are estimates: pieces cut for one reader burden another with alignment. Where that
+    makes an operator too large, everything is tiled again for a smaller scratchpad.
+    """
     network = Network(graph, track_weights)
-    best: tuple[tuple[int, int, int], Graph] | None = None
-    seen: set[tuple[object, ...]] = set()
-    candidates = _candidates(memory, fuse)
-    grids = [find_grid(network, candidates[0][0], unit) for unit in network.units]
     meter = ChainMeter(network, memory.alignment_bytes)
-    for budget, fused in candidates:
-        groups = choose(meter, budget, grids, fused)
-        key = tuple((len(g.units), g.grid, g.chain) for g in groups)
-        if key in seen:
-            continue
-        seen.add(key)
-        joined = max(4 * memory.alignment_bytes, memory.capacity_bytes // JOINED_SHARE)
-        tiled = build(network, jobs_of(network, groups), joined)
-        score = _score(planning_problem(tiled, memory))
-        if best is None or score < best[0]:
-            best = score, tiled
+    best: tuple[tuple[int, int, int], Graph] | None = None
+    for share in CAPACITY_SHARES:
+        for candidate in _tilings(network, meter, memory, share, fuse):
+            score = _score(planning_problem(candidate, memory))
+            if best is None or score < best[0]:
+                best = score, candidate
+        if best is not None and best[0][0] == 0:
+            break
     return graph if best is None else best[1]
 
 
-def _candidates(memory: MemorySpec, fuse: bool) -> list[tuple[Budget, bool]]:
-    capacity = memory.capacity_bytes
+def _tilings(
+    network: Network, meter: ChainMeter, memory: MemorySpec, share: float, fuse: bool
+) -> Iterator[Graph]:
+    """Different graphs for different assumptions of what stays between chains."""
+    candidates = _candidates(memory, share, fuse)
+    grids = [find_grid(network, candidates[0][0], unit) for unit in network.units]
+    joined = max(4 * memory.alignment_bytes, memory.capacity_bytes // JOINED_SHARE)
+    seen: set[tuple[object, ...]] = set()
+    for budget, fused in candidates:
+        groups = choose(meter, budget, grids, fused)
+        key = tuple((len(g.units), g.grid, g.chain) for g in groups)
+        if key not in seen:
+            seen.add(key)
+            yield build(network, jobs_of(network, groups), joined)
+
+
+def _candidates(memory: MemorySpec, share: float, fuse: bool) -> list[tuple[Budget, bool]]:
+    capacity = memory.capacity_bytes * share
     found = []
     for working in WORKING_SHARES:
         for kept in KEPT_SHARES:
             budget = Budget(
-                capacity_bytes=int(capacity * 0.97),
+                capacity_bytes=int(capacity),
                 working_bytes=int(capacity * working),
                 kept_bytes=max(1, int(capacity * kept)),
                 alignment_bytes=memory.alignment_bytes,
