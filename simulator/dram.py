@@ -18,8 +18,8 @@ Every channel has its own controller; all work on one command clock. In each clo
    ``drain_above`` with every bank queue empty, and takes as many as were there then. A write never
    overtakes a read of its block. After the last request of a run the rest is drained.
 
-Policies follow DRAMsim3 (Li et al., DRAMsim3: A Cycle-Accurate, Thermal-Capable DRAM Simulator, IEEE
-Computer Architecture Letters 19(2), 2020), whose results ``docs/validation.md`` compares with.
+Policies follow DRAMsim3 (Li et al., DRAMsim3: A Cycle-Accurate, Thermal-Capable DRAM Simulator,
+IEEE Computer Architecture Letters 19(2), 2020); ``docs/validation.md`` compares with its results.
 """
 
 from dataclasses import dataclass
@@ -208,7 +208,7 @@ def new_state(spec: DramSpec, log_capacity: int = 0) -> kernels.State:
     groups = every // spec.organisation.banks_per_group
     return kernels.State(
         scalar=scalar,
-        count=zeros(kernels.COUNTERS),
+        counters=zeros(kernels.COUNTERS),
         read_queue=zeros(rules.read_queue),
         write_queue=zeros(rules.write_queue),
         queue=zeros(banks, queue),
@@ -218,7 +218,7 @@ def new_state(spec: DramSpec, log_capacity: int = 0) -> kernels.State:
         row=zeros(banks) - 1,
         hits=zeros(banks),
         reopened=zeros(banks),
-        first=zeros(banks, 3) - [1, 1, 0],
+        first=zeros(banks, 3) - np.array([1, 1, 0], dtype=np.int64),
         bank_at=zeros(banks, kernels.COMMANDS),
         group_at=zeros(rules.groups, kernels.COMMANDS),
         rank_at=zeros(rules.ranks, kernels.COMMANDS),
@@ -240,7 +240,7 @@ def _run(
     for result, values in zip(results, served, strict=True):
         result[requests.index[taken]] = values[taken]
     clocks = end_clock(results[2], results[1], results[3], rules)
-    totals = state.count.sum(axis=0)
+    totals = state.counters.sum(axis=0)
     still_open = state.open_banks[:, :, 0] > 0
     totals[kernels.OPEN_CLOCKS] += (clocks - state.open_banks[:, :, 1])[still_open].sum()
     return DramRun(

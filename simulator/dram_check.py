@@ -1,7 +1,7 @@
 """Proof that a stream of DRAM commands obeys the device: state, timing, data bus, refresh.
 
-Shares no code with the model: every distance is taken from the device's timing parameters here, and
-every pair of commands near enough to matter is compared.
+Shares only the address map with the model: every distance is taken from the timing parameters
+here, and every pair of commands near enough to matter is compared.
 """
 
 from collections.abc import Iterator

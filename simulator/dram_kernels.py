@@ -25,8 +25,8 @@ COUNTERS = 11
 
 CLOCK, NEXT, COUNT, READS, WRITES, DRAINING, READ_FROM, WRITE_FROM = 0, 1, 2, 3, 4, 5, 6, 7
 POINTER, QUEUED, COMMAND_AT, REF_TICK, REF_PENDING, REF_RANK = 8, 9, 10, 11, 12, 13
-CLOSED, LOGGED, OUTSTANDING = 14, 15, 16
-SCALARS = 17
+CLOSED, LOGGED, OUTSTANDING, UNTIL = 14, 15, 16, 17
+SCALARS = 18
 
 NEVER = 1 << 62
 _BUCKETS = 1024
@@ -34,8 +34,10 @@ _HASH = 0x9E3779B1
 
 # Nothing here allocates. Without reference counts on the arrays of a State, and with the frequent
 # helpers inlined into one loop, the kernel runs 30 times faster.
-_kernel = numba.njit(cache=True, _nrt=False)
-_inlined = numba.njit(cache=True, _nrt=False, inline="always")
+_kernel = numba.njit(cache=True, _nrt=False)  # pyright: ignore[reportCallIssue]
+_inlined = numba.njit(  # pyright: ignore[reportCallIssue]
+    cache=True, _nrt=False, inline="always"
+)
 
 
 class Rules(NamedTuple):
@@ -111,7 +113,7 @@ class State(NamedTuple):
 
     Attributes:
         scalar: counters and pointers [C, SCALARS].
-        count: see COUNTERS [C, COUNTERS].
+        counters: events of each kind [C, COUNTERS].
         read_queue: stream positions of waiting reads [C, read_queue].
         write_queue: of waiting writes [C, write_queue].
         queue: stream positions in each bank's queue [C, B, bank_queue].
@@ -136,7 +138,7 @@ class State(NamedTuple):
     """
 
     scalar: Ints
-    count: Ints
+    counters: Ints
     read_queue: Ints
     write_queue: Ints
     queue: Ints
@@ -163,7 +165,7 @@ def _channel_state(state: State, c: int) -> State:
     """The state of one channel: views without the first axis."""
     return State(
         state.scalar[c],
-        state.count[c],
+        state.counters[c],
         state.read_queue[c],
         state.write_queue[c],
         state.queue[c],
@@ -224,7 +226,7 @@ def _queued(s: State, q: Stream, block: int, bank: int, write: int) -> int:
 def _accept(rules: Rules, s: State, q: Stream, clock: int) -> None:
     """Take the next request of the stream if it has arrived and its queue has room."""
     v = s.scalar
-    i = v[NEXT]
+    i: int = v[NEXT]
     if i >= v[COUNT] or q.arrival[i] > clock:
         return
     write = q.write[i]
@@ -239,13 +241,13 @@ def _accept(rules: Rules, s: State, q: Stream, clock: int) -> None:
     if s.filter[1, _bucket(q.block[i])]:
         held = _queued(s, q, q.block[i], q.bank[i], 1)
     if write or held >= 0:
-        # A write is acknowledged at once; a read of a block that waits to be written gets that data.
+        # A write is acknowledged; a read of a block that waits to be written gets its data.
         q.complete[i] = clock + 1
         if not write:
-            s.count[FORWARDED] += 1
+            s.counters[FORWARDED] += 1
             return
     if held >= 0:
-        s.count[MERGED] += 1
+        s.counters[MERGED] += 1
         return
     if write:
         s.write_queue[v[WRITES]] = i
@@ -255,7 +257,7 @@ def _accept(rules: Rules, s: State, q: Stream, clock: int) -> None:
         if s.filter[0, _bucket(q.block[i])]:
             held = _queued(s, q, q.block[i], q.bank[i], 0)
         if held >= 0:
-            s.count[MERGED] += 1
+            s.counters[MERGED] += 1
             q.follower[i] = q.follower[held]
             q.follower[held] = i
             return
@@ -305,7 +307,7 @@ def _ready_at(s: State, bank: int) -> int:
 
 @_inlined
 def _log(s: State, clock: int, command: int, bank: int, detail: int) -> None:
-    s.count[command] += 1
+    s.counters[command] += 1
     n = s.scalar[LOGGED]
     if n < s.log.shape[0]:
         s.log[n, 0], s.log[n, 1], s.log[n, 2], s.log[n, 3] = clock, command, bank, detail
@@ -349,7 +351,7 @@ def _precharge(rules: Rules, s: State, clock: int, bank: int, reopened: int) -> 
     s.reopened[bank] = reopened
     s.open_banks[r, 0] -= 1
     if s.open_banks[r, 0] == 0:
-        s.count[OPEN_CLOCKS] += clock - s.open_banks[r, 1]
+        s.counters[OPEN_CLOCKS] += clock - s.open_banks[r, 1]
     _log(s, clock, PRE, bank, -1)
 
 
@@ -379,10 +381,10 @@ def _column_times(rules: Rules, s: State, clock: int, bank: int, write: int) -> 
 def _column(rules: Rules, s: State, q: Stream, clock: int, bank: int, place: int) -> None:
     """Read or write for the entry at ``place`` of the bank's queue, which leaves it."""
     v = s.scalar
-    i = s.queue[bank, place]
-    write = q.write[i]
+    i: int = s.queue[bank, place]
+    write: int = q.write[i]
     _column_times(rules, s, clock, bank, write)
-    s.count[HIT if s.hits[bank] else CONFLICT if s.reopened[bank] else MISS] += 1
+    s.counters[HIT if s.hits[bank] else CONFLICT if s.reopened[bank] else MISS] += 1
     s.hits[bank] += 1
     s.reopened[bank] = 0
     s.filter[write, _bucket(q.block[i])] -= 1
@@ -439,13 +441,14 @@ def _serve(rules: Rules, s: State, q: Stream, clock: int, bank: int) -> None:
     elif first[2] and max(s.bank_at[bank, PRE], s.rank_at[r, PRE]) <= clock:
         _precharge(rules, s, clock, bank, 1)
     else:
-        place = first[0]
-        if place < 0 or max(s.bank_at[bank, READ], s.group_at[g, READ], s.rank_at[r, READ]) > clock:
-            place = first[1]
-        elif 0 <= first[1] < place and (
-            max(s.bank_at[bank, WRITE], s.group_at[g, WRITE], s.rank_at[r, WRITE]) <= clock
-        ):
-            place = first[1]
+        column = s.bank_at[bank, READ]
+        place, other = first[0], first[1]
+        read_at = max(column, s.group_at[g, READ], s.rank_at[r, READ])
+        if place < 0 or read_at > clock:
+            place = other
+        elif 0 <= other < place:
+            write_at = max(column, s.group_at[g, WRITE], s.rank_at[r, WRITE])
+            place = other if write_at <= clock else place
         _column(rules, s, q, clock, bank, place)
     _classify(rules, s, bank)
 
@@ -475,11 +478,11 @@ def _enqueue(rules: Rules, s: State, q: Stream, clock: int, place: int, write: i
     """Move entry ``place`` of the read or write queue to its bank's queue."""
     v = s.scalar
     waiting, size = (s.write_queue, WRITES) if write else (s.read_queue, READS)
-    i = waiting[place]
+    i: int = waiting[place]
     v[size] -= 1
     for p in range(place, v[size]):
         waiting[p] = waiting[p + 1]
-    bank = q.bank[i]
+    bank: int = q.bank[i]
     n = s.length[bank]
     s.queue[bank, n] = i
     s.queue_row[bank, n] = q.row[i]
@@ -516,8 +519,11 @@ def _schedule(rules: Rules, s: State, q: Stream, clock: int) -> bool:
         v[WRITE_FROM] = place if write else v[WRITES]
         if not write:
             return False
-        i = s.write_queue[place]
-        if s.filter[0, _bucket(q.block[i])] and _queued(s, q, q.block[i], q.bank[i], 0) >= 0:
+        oldest: int = s.write_queue[place]
+        if (
+            s.filter[0, _bucket(q.block[oldest])]
+            and _queued(s, q, q.block[oldest], q.bank[oldest], 0) >= 0
+        ):
             # The older read comes first; reads go on until it is served.
             v[DRAINING] = 0
             place, write = -1, 0
@@ -574,25 +580,27 @@ def _busy(s: State) -> bool:
 
 
 @_kernel
-def _simulate(
-    rules: Rules, state: State, stream: Stream, channel: int, until: int, finish: bool
-) -> None:
-    """Simulate a channel to clock ``until``, or to the end of its work if ``finish``."""
+def _simulate(rules: Rules, state: State, stream: Stream, channel: int) -> None:
+    """Simulate a channel to the end of its work if it is closed, else to clock UNTIL."""
     s = _channel_state(state, channel)
     q = _channel_stream(stream, channel)
+    finish = s.scalar[CLOSED] != 0
     clock = s.scalar[CLOCK]
-    end = clock if finish else until
-    while _busy(s) if finish else clock < until:
-        end = max(end, clock + 1)
+    end = clock if finish else s.scalar[UNTIL]
+    while _busy(s) if finish else clock < end:
+        if finish:
+            end = clock + 1
         clock = _step(rules, s, q, clock)
     s.scalar[CLOCK] = end
 
 
 @_kernel
 def advance(rules: Rules, state: State, stream: Stream, channel: int, until: int) -> None:
-    """Simulate a channel up to, not including, clock ``until``."""
+    """Simulate a channel up to, not including, clock ``until``; more requests may follow."""
+    state.scalar[channel, CLOSED] = 0
     if until > state.scalar[channel, CLOCK]:
-        _simulate(rules, state, stream, channel, until, False)
+        state.scalar[channel, UNTIL] = until
+        _simulate(rules, state, stream, channel)
 
 
 @_kernel
@@ -600,7 +608,7 @@ def drain(rules: Rules, state: State, stream: Stream) -> None:
     """Simulate every channel until all requests of the stream, writes too, are in the DRAM."""
     for channel in range(state.scalar.shape[0]):
         state.scalar[channel, CLOSED] = 1
-        _simulate(rules, state, stream, channel, NEVER, True)
+        _simulate(rules, state, stream, channel)
 
 
 @_kernel
@@ -617,7 +625,7 @@ def push(
         state: controller state.
         stream: requests.
         channel: channel of the request.
-        request: block, bank within the channel, row, 1 for a write.
+        request: block, bank within the channel and row as ``decode`` gives them, 1 for a write.
         arrival: first clock it may be accepted; not before the channel's clock.
     """
     i = state.scalar[channel, COUNT]
@@ -637,8 +645,8 @@ def push(
 
 
 @_kernel
-def decode(pieces: Ints, groups: int, banks: int, block: int) -> tuple[int, int, int]:
-    """Channel, bank within the channel and row of a block.
+def decode(pieces: Ints, groups: int, banks: int, block: int) -> tuple[int, int, int, int]:
+    """Channel, block wrapped into the memory, bank within the channel, and row of a block.
 
     Args:
         pieces: field, shift, bits and place of each piece of the address map [P, 4].
@@ -646,9 +654,10 @@ def decode(pieces: Ints, groups: int, banks: int, block: int) -> tuple[int, int,
         banks: banks per bank group.
         block: address divided by the bytes of an access.
     """
-    channel, rank, group, bank, row = 0, 0, 0, 0, 0
+    channel, rank, group, bank, row, bits = 0, 0, 0, 0, 0, 0
     for p in range(pieces.shape[0]):
         part = ((block >> pieces[p, 1]) & ((1 << pieces[p, 2]) - 1)) << pieces[p, 3]
+        bits += pieces[p, 2]
         field = pieces[p, 0]
         if field == 0:
             channel |= part
@@ -660,4 +669,4 @@ def decode(pieces: Ints, groups: int, banks: int, block: int) -> tuple[int, int,
             bank |= part
         elif field == 4:
             row |= part
-    return channel, (rank * groups + group) * banks + bank, row
+    return channel, block & ((1 << bits) - 1), (rank * groups + group) * banks + bank, row

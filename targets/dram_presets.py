@@ -174,7 +174,7 @@ class DramSpec(Section, frozen=True, kw_only=True):
     timing: DramTiming
     controller: DramController = DramController()
     rails: tuple[DramRail, ...] = ()
-    sources: dict[str, str] = {}
+    sources: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 def list_drams() -> tuple[str, ...]:
