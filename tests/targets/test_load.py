@@ -113,6 +113,7 @@ def test_the_last_override_wins() -> None:
         ("array.rows=-1", r"array.rows: Expected `int` >= 1"),
         ("array.rows=1.5", r"array.rows: Expected `int`, got `float`"),
         ("array.dataflow=ws", r"one of output_stationary, weight_stationary, input_stationary"),
+        ("array.fold_mode=fast", r"array.fold_mode.*one of drained, pipelined"),
         ("scratchpad=3", r"scratchpad is a table"),
         ("array.macs_per_unit.x=1", r"array.macs_per_unit"),
         ("array.macs_per_unit.8=-3", r"--set array.macs_per_unit.8=-3"),
