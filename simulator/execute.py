@@ -18,6 +18,7 @@ from stowplan.errors import ModelError, ProofError
 from stowplan.ir.check_facts import Facts, facts_of
 from stowplan.ir.graph import Graph, Operator, Role
 from stowplan.ir.memory import MemorySpec
+from stowplan.ir.onnx_import.evaluate import RANDOM_KINDS
 from stowplan.ir.plan import Plan
 from stowplan.simulator.execute_kernels import (
     Array,
@@ -120,7 +121,7 @@ def prove(
 
     Raises:
         UsageError: ONNX Runtime is not installed, or has no NumPy type for an operand.
-        ModelError: ONNX Runtime cannot run the model.
+        ModelError: ONNX Runtime cannot run the model, or computes other numbers at each run.
     """
     began = time.perf_counter()
     load_runtime()
@@ -139,6 +140,8 @@ def prove(
     outputs: tuple[OutputMatch, ...] = ()
     if executed == len(plan.order):
         outputs = _compare(graph, machine, expected)
+    if not machine.faults and not all(match.identical for match in outputs):
+        _refuse_chance(graph)
     return ProofResult(
         faults=tuple(machine.faults),
         outputs=outputs,
@@ -249,7 +252,8 @@ def _compare(
     """Compare what DRAM holds of each output with the whole model's."""
     matches, layout = [], machine.layout
     produced = assembled_outputs(graph)
-    for name in sorted(produced.keys() ^ expected.keys()):
+    given = {whole_name(tensor) for tensor in graph.by_role(Role.INPUT)}
+    for name in sorted(produced.keys() ^ (expected.keys() - given)):
         machine.faults.append(f"output {name!r} is only in one of plan and model")
     for name in sorted(produced.keys() & expected.keys()):
         different = 0
@@ -265,6 +269,20 @@ def _compare(
             different += int(np.count_nonzero(_as_bytes(found) != _as_bytes(due)))
         matches.append(OutputMatch(name, different == 0, different, expected[name].nbytes))
     return tuple(matches)
+
+
+def _refuse_chance(graph: Graph) -> None:
+    """Raise ModelError if the model draws random numbers, so that no two runs agree."""
+    for op in graph.operators:
+        drawn = {op.kind, *op.prologue, *op.epilogue} & (RANDOM_KINDS - {"Dropout"})
+        if op.kind == "Dropout" and op.attribute("training_mode"):
+            drawn.add(op.kind)
+        if drawn:
+            raise ModelError(
+                f"operator {op.name!r} ({min(drawn)}) draws random numbers, so no two runs of the "
+                "model agree and no plan of it can be proved by execution; export the model for "
+                "inference, or make the numbers an input"
+            )
 
 
 def _as_bytes(value: Array) -> Bytes:

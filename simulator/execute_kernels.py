@@ -39,7 +39,15 @@ _NUMPY_TYPES: Mapping[str, npt.DTypeLike] = {
 
 
 class Source(Protocol):
-    """Where operators and values come from: the importer's ``ModelSource``."""
+    """Where operators and values come from: the importer's ``ModelSource``.
+
+    Its models may have further outputs behind the ones asked for.
+    """
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Names of the model's outputs."""
+        ...
 
     def kernel(self, operator: Operator, graph: Graph) -> bytes:
         """ONNX model that computes the operator's outputs from its inputs."""
@@ -156,7 +164,7 @@ class Kernels:
         return Kernel(
             session,
             _ports(operator.inputs, session.get_inputs(), what),
-            _ports(operator.outputs, session.get_outputs(), what),
+            _ports(operator.outputs, session.get_outputs()[: len(operator.outputs)], what),
         )
 
 
@@ -168,7 +176,7 @@ def run_whole(source: Source, inputs: Mapping[str, Array]) -> dict[str, Array]:
     """
     session = _session(load_runtime(), source.whole(), "the whole model")
     wanted = {port.name for port in session.get_inputs()}
-    names = [port.name for port in session.get_outputs()]
+    names = list(dict.fromkeys(source.output_names))
     feed = {name: value for name, value in inputs.items() if name in wanted}
     try:
         return dict(zip(names, session.run(names, feed), strict=True))

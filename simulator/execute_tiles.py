@@ -106,7 +106,7 @@ def _parents(graph: Graph) -> dict[str, Operator]:
             inputs=_wholes(graph, [each for op in members for each in op.inputs]),
             outputs=_wholes(graph, members[0].outputs),
             in_place=(),
-            parent=None,
+            parent=name,
             region=None,
         )
         for name, members in tiles.items()

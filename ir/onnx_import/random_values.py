@@ -67,6 +67,13 @@ def random_input(name: str, value: ValueType, bound: int | None, seed: int) -> A
     return _integers(rng, dtype, value.extents)
 
 
+def poison(value: ValueType) -> Array:
+    """Not-a-number throughout, or all bits set in types that have none."""
+    dtype = _numpy_dtype(value, "")
+    content = b"\xff" * (value.elements * dtype.itemsize)
+    return np.frombuffer(content, dtype).reshape(value.extents)
+
+
 def _numpy_dtype(value: ValueType, name: str) -> np.dtype[np.generic]:
     if value.element == TensorProto.STRING:
         raise ModelError(f"tensor {name!r}: no random numbers can stand in for strings")

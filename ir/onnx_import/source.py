@@ -11,7 +11,7 @@ from stowplan.ir.onnx_import import tensors, value_types
 from stowplan.ir.onnx_import.evaluate import RANDOM_KINDS, evaluate
 from stowplan.ir.onnx_import.parameters import parameter_names
 from stowplan.ir.onnx_import.placeholders import SAME_VALUES, derived, placeholders
-from stowplan.ir.onnx_import.random_values import random_input, random_weight
+from stowplan.ir.onnx_import.random_values import poison, random_input, random_weight
 from stowplan.ir.onnx_import.resolve import ResolvedModel
 from stowplan.ir.onnx_import.tensors import Array
 
@@ -27,8 +27,16 @@ _LIMIT_BYTES = 2**31 - 2**20
 """Protocol buffers hold less than 2 GiB; the rest is left to the nodes."""
 
 
+_HALVES = frozenset({int(TensorProto.FLOAT16), int(TensorProto.BFLOAT16)})
+
+
 class ModelSource:
-    """What the executor needs of a model's file. Weights are read or invented once and kept."""
+    """What the executor needs of a model's file. Weights are read or invented once and kept.
+
+    In the models it makes, half-precision results between nodes are further outputs behind the
+    asked ones. Runtimes that compute halves in single precision otherwise drop the rounding between
+    nodes, and not the same roundings in an operator alone as in the whole model.
+    """
 
     def __init__(self, resolved: ResolvedModel, seed: int = 0) -> None:
         self._resolved = resolved
@@ -81,6 +89,8 @@ class ModelSource:
 
         It runs the original nodes the operator stands for; every other value they need is
         embedded. Element types and shapes are the model's, whatever sizes ``graph`` plans with.
+        For a tiled operator (one with a ``parent``) values that no tile reads are embedded as
+        not-a-number, or all bits set in integer types.
 
         Raises:
             InternalError: the operator names a node or needs a value the model does not have.
@@ -90,7 +100,24 @@ class ModelSource:
             missing = f"unknown node {unknown[0]!r}" if unknown else "no nodes to run"
             raise InternalError(f"operator {operator.name!r} of {graph.name!r}: {missing}")
         nodes = [self._nodes[name] for name in operator.nodes]
-        return self._model(operator.name, nodes, operator.inputs, operator.outputs)
+        tiled = operator.parent is not None
+        unread = self._unread(nodes, operator.inputs) if tiled else frozenset[str]()
+        return self._model(operator.name, nodes, operator.inputs, operator.outputs, unread=unread)
+
+    def _unread(self, nodes: Iterable[NodeProto], given: Iterable[str]) -> frozenset[str]:
+        """Values the nodes need that are neither given nor constant."""
+        known = {*given, *(output for node in nodes for output in node.output)}
+        needed = {name for node in nodes for name in node.input if name} - known
+        return frozenset(needed & self._variable)
+
+    @cached_property
+    def _variable(self) -> frozenset[str]:
+        """Values that depend on the model's inputs or on chance."""
+        found = set(self._resolved.model.inputs)
+        for node in self._resolved.nodes:
+            if node.op_type in RANDOM_KINDS or not found.isdisjoint(node.input):
+                found.update(node.output)
+        return frozenset(found - {""})
 
     def whole(self) -> bytes:
         """The whole model, weights embedded.
@@ -134,6 +161,7 @@ class ModelSource:
         inputs: tuple[str, ...],
         outputs: tuple[str, ...],
         defaulted: tuple[str, ...] = (),
+        unread: frozenset[str] = frozenset(),
     ) -> bytes:
         model = ModelProto(producer_name="stowplan")
         domains = {"", *(node.domain for node in nodes)}
@@ -149,10 +177,16 @@ class ModelSource:
         embedded = list(dict.fromkeys((*wanted, *(each for each in outputs if each not in given))))
         self._check_limit(name, embedded)
         for each in embedded:
-            self._embed(each, model.graph.initializer.add())
+            target = model.graph.initializer.add()
+            if each in unread:
+                target.CopyFrom(numpy_helper.from_array(poison(self._resolved.types[each]), each))
+            else:
+                self._embed(each, target)
+        results = (each for node in nodes for each in node.output if each)
+        halves = tuple(each for each in results if self._element(each) in _HALVES)
         for field, names in (
             (model.graph.input, inputs + defaulted),
-            (model.graph.output, outputs),
+            (model.graph.output, outputs + halves),
         ):
             field.extend(
                 helper.make_value_info(each, value_types.to_proto(self._resolved.types[each]))
@@ -165,6 +199,10 @@ class ModelSource:
     @property
     def _opsets(self) -> Mapping[str, int]:
         return self._resolved.model.opsets
+
+    def _element(self, name: str) -> int:
+        value = self._resolved.types.get(name)
+        return 0 if value is None else value.element
 
     def _check_limit(self, name: str, embedded: Iterable[str]) -> None:
         total = sum(self._size_bytes(each) for each in embedded)

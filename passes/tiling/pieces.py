@@ -33,6 +33,8 @@ class Pieces:
         self._joined_bytes = joined_bytes
         cuts: dict[str, list[set[int]]] = {}
         for job in jobs:
+            if job.box == network.whole(job.unit):
+                continue
             for tensor, box in job.unit.regions(job.box).items():
                 self._cut(cuts, tensor, box)
             if len(job.unit.operator.outputs) == 1:
@@ -98,10 +100,11 @@ class Pieces:
         if tensor not in self._storages:
             return [(self._name(tensor, each), each) for each in self._pieces(tensor, box)]
         axis, bounds = self._storages[tensor]
+        whole = full(self._network.graph.tensor[tensor].shape)
         lower, upper = box[axis]
         found = []
         for begin, end in _within(bounds, lower, upper):
-            storage = (*box[:axis], (begin, end), *box[axis + 1 :])
+            storage = (*whole[:axis], (begin, end), *whole[axis + 1 :])
             if lower <= begin and end <= upper:
                 found.append(storage)
             else:

@@ -52,6 +52,10 @@ class Network:
         return self
 
     @property
+    def output_names(self) -> tuple[str, ...]:
+        return tuple(tensor.name for tensor in self.graph.by_role(Role.OUTPUT))
+
+    @property
     def graph(self) -> Graph:
         return Graph("network", tuple(self.tensors), tuple(self.operators))
 

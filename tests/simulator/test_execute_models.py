@@ -21,9 +21,11 @@ from stowplan.ir.onnx_import import ImportedModel, import_model
 from stowplan.ir.plan import Plan, Residency, TransferKind
 from stowplan.ir.traffic import traffic
 from stowplan.passes.greedy import plan_greedy
+from stowplan.passes.pipeline import run_pipeline
 from stowplan.passes.planner import PlanOptions
 from stowplan.passes.problem import planning_problem
 from stowplan.simulator.execute import prove
+from stowplan.simulator.execute_kernels import run_whole
 from stowplan.targets.load import load_target
 
 pytest.importorskip("onnxruntime")
@@ -184,4 +186,76 @@ def test_a_model_too_large_to_run_says_so(tmp_path: Path) -> None:
     imported = import_model(path)
     plan, memory = plan_tightly(imported.graph)
     with pytest.raises(ModelError, match=r"2,304,000,000 bytes of weights .* 2 GiB.*prove a small"):
+        prove(imported, imported.graph, plan, memory)
+
+
+def small_model(
+    folder: Path,
+    nodes: list[onnx.NodeProto],
+    outputs: list[str],
+    constants: dict[str, npt.NDArray[Any]] | None = None,
+) -> ImportedModel:
+    """A model of one float32 input ``x`` whose values all have its shape."""
+    graph = helper.make_graph(
+        nodes,
+        "small",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, (4, 6))],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, (4, 6)) for name in outputs],
+        [numpy_helper.from_array(value, name) for name, value in (constants or {}).items()],
+    )
+    opset = [helper.make_opsetid("", 17)]
+    path = folder / "small.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), path)
+    return import_model(path)
+
+
+@pytest.mark.parametrize("pipeline", ["", "canonicalise,fuse-elementwise,elide-views,in-place"])
+def test_roundings_to_half_precision_are_kept(tmp_path: Path, pipeline: str) -> None:
+    """ONNX Runtime computes halves in single precision and would drop the casts in between."""
+    imported = small_model(
+        tmp_path,
+        [
+            helper.make_node("Cast", ["x"], ["a"], to=TensorProto.FLOAT16),
+            helper.make_node("Relu", ["a"], ["b"]),
+            helper.make_node("Sigmoid", ["b"], ["c"]),
+            helper.make_node("Cast", ["c"], ["y"], to=TensorProto.FLOAT),
+        ],
+        ["y"],
+    )
+    graph = run_pipeline(imported.graph, pipeline)
+    plan, memory = plan_tightly(graph)
+    given = imported.source.random_inputs(0)
+    halves = run_whole(imported.source, given)["y"]
+    np.testing.assert_array_equal(halves, halves.astype(np.float16).astype(np.float32))
+    result = prove(imported, graph, plan, memory)
+    result.require()
+    assert [match.name for match in result.outputs] == ["y"]
+
+
+def test_an_input_may_be_an_output_too(tmp_path: Path) -> None:
+    imported = small_model(tmp_path, [helper.make_node("Relu", ["x"], ["y"])], ["y", "x"])
+    plan, memory = plan_tightly(imported.graph)
+    result = prove(imported, imported.graph, plan, memory)
+    result.require()
+    assert [match.name for match in result.outputs] == ["y"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "inputs"), [("RandomNormalLike", ["x"]), ("Dropout", ["x", "", "training"])]
+)
+def test_models_that_draw_random_numbers_say_so(
+    tmp_path: Path, kind: str, inputs: list[str]
+) -> None:
+    imported = small_model(
+        tmp_path,
+        [
+            helper.make_node(kind, inputs, ["a"]),
+            helper.make_node(kind, inputs, ["b"]),
+            helper.make_node("Sub", ["a", "b"], ["y"]),
+        ],
+        ["y"],
+        {"training": np.array(True)},
+    )
+    plan, memory = plan_tightly(imported.graph)
+    with pytest.raises(ModelError, match=rf"\({kind}\) draws random numbers"):
         prove(imported, imported.graph, plan, memory)

@@ -19,6 +19,7 @@ from stowplan.passes.greedy import plan_greedy
 from stowplan.passes.pipeline import default_pipeline, run_pipeline
 from stowplan.passes.planner import PlanOptions
 from stowplan.passes.problem import planning_problem
+from stowplan.passes.tiling.tile import Tile
 from stowplan.simulator.execute import prove
 from stowplan.targets.load import load_target
 
@@ -31,6 +32,8 @@ PIPELINES = (
     default_pipeline(),
     default_pipeline("int8"),
     default_pipeline("int4"),
+    default_pipeline(None, Tile(capacity=800)),
+    default_pipeline("int8", Tile(capacity=1600)),
 )
 
 
@@ -94,7 +97,7 @@ def test_the_models_cover_views_spills_and_every_width() -> None:
     widened, views, spilled = set(), 0, 0
     for seed in range(6):
         imported = imported_model(seed)
-        for pipeline in PIPELINES[2:]:
+        for pipeline in PIPELINES[2:6]:
             graph = run_pipeline(imported.graph, pipeline)
             plan, memory = plan_tightly(graph, tracked=False)
             widened.add(prove(imported, graph, plan, memory).widened_by)
@@ -102,6 +105,17 @@ def test_the_models_cover_views_spills_and_every_width() -> None:
             spilled += plan.proof.value > 0
     assert widened == {1, 4, 8}
     assert min(views, spilled) >= 6
+
+
+@pytest.mark.parametrize("seed", [9, 15])
+def test_tiles_of_a_value_that_others_cut_elsewhere(seed: int) -> None:
+    """Seed 9 has pieces joined along one axis only; seed 15 a tile that reads a part of a join."""
+    imported = imported_model(seed)
+    graph = run_pipeline(imported.graph, default_pipeline(None, Tile(capacity=800)))
+    assert any(op.parent is not None for op in graph.operators)
+    plan, memory = plan_tightly(graph, tracked=False)
+    assert check_plan(graph, plan, memory) == ()
+    prove(imported, graph, plan, memory).require()
 
 
 @pytest.mark.parametrize("seed", [6, 8])
