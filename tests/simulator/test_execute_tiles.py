@@ -253,7 +253,7 @@ def _without_description(op: Operator) -> Operator:
 
 
 def test_int8_model_is_bit_identical_through_the_interface(tmp_path: Path) -> None:
-    scale = {"s": np.array(0.05, np.float32), "z": np.array(3, np.uint8)}
+    scale: dict[str, Any] = {"s": np.array(0.05, np.float32), "z": np.array(3, np.uint8)}
     nodes = [
         node("DequantizeLinear", "x s z", "a"),
         node("DequantizeLinear", "w s", "v"),

@@ -1,0 +1,154 @@
+"""Tiled graphs: what is cut, what it needs, what it costs."""
+
+from math import prod
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import stowplan
+from stowplan.errors import InfeasiblePlanError, UsageError
+from stowplan.ir.dtypes import DType
+from stowplan.ir.graph import Graph, Operator, Role, Tensor
+from stowplan.ir.memory import MemorySpec
+from stowplan.ir.onnx_import import import_model
+from stowplan.ir.verify import verify
+from stowplan.passes.pipeline import default_pipeline, parse_pipeline, print_pipeline, run_pipeline
+from stowplan.passes.problem import planning_problem
+from stowplan.passes.tiling.tile import Tile, fits, tile_graph
+from stowplan.passes.tiling.views import _relaid
+from stowplan.recipe import model_path
+from stowplan.targets.cost import operator_cost
+from stowplan.targets.load import load_target
+
+MODEL = "light:squeezenet"
+
+
+def fused(model: str = MODEL) -> Graph:
+    graph = import_model(model_path(model)).graph
+    return run_pipeline(graph, "canonicalise,fuse-conv,dead-code,precision")
+
+
+@pytest.fixture(scope="module")
+def graph() -> Graph:
+    return fused()
+
+
+@pytest.mark.parametrize(("size", "tracked"), [("32KiB", False), ("64KiB", True)])
+def test_every_tile_fits_and_tiles_cover_what_they_cut(
+    graph: Graph, size: str, tracked: bool
+) -> None:
+    target = load_target("edge-npu", (f"scratchpad.size={size}",))
+    tiled = tile_graph(graph, target, tracked)
+    verify(tiled)
+    memory = target.memory_spec(tracked)
+    assert not fits(graph, memory) and fits(tiled, memory)
+    for name in {tensor.parent for tensor in tiled.tensors if tensor.parent}:
+        owners = [t for t in tiled.tensors if name in (t.parent, t.name) and t.alias is None]
+        assert sum(tensor.elements for tensor in owners) == graph.tensor[name].elements
+    for parent in {op.parent for op in tiled.operators if op.parent}:
+        regions = [op.region for op in tiled.operators if op.parent == parent]
+        done = sum(prod(b - a for a, b in region or ()) for region in regions)
+        assert done == graph.tensor[graph.operator[parent].outputs[0]].elements
+
+
+def test_a_graph_that_fits_is_left_alone(graph: Graph) -> None:
+    big = load_target("edge-npu")
+    assert tile_graph(graph, big).operators == graph.operators
+    only = Tile(capacity=8 << 20, fit=True).apply(graph)
+    assert not only.modified and only.graph is graph
+
+
+def test_tiling_is_deterministic_and_a_pass_like_any_other(graph: Graph) -> None:
+    text = "tile{capacity=65536,track_weights=true}"
+    assert print_pipeline(parse_pipeline(text)) == text
+    assert run_pipeline(graph, text).hash == run_pipeline(graph, text).hash
+    with pytest.raises(UsageError, match="capacity"):
+        run_pipeline(graph, "tile")
+
+
+def test_tiles_multiply_as_much_as_their_parent(graph: Graph) -> None:
+    target = load_target("edge-npu", ("scratchpad.size=64KiB",))
+    tiled = tile_graph(graph, target)
+    macs: dict[str, int] = {}
+    for op in tiled.operators:
+        cost = operator_cost(tiled, op, target)
+        assert all(name in tiled.tensor for name, _ in (*cost.reads, *cost.writes))
+        assert cost.compute_cycles >= 1
+        macs[op.parent or op.name] = macs.get(op.parent or op.name, 0) + cost.macs
+    for op in graph.operators:
+        if op.name in macs:
+            assert macs[op.name] == operator_cost(graph, op, target).macs
+
+
+def test_depth_first_chains_move_less_than_layer_by_layer(graph: Graph) -> None:
+    moved = []
+    for fuse in (True, False):
+        tile = Tile(capacity=64 << 10, track_weights=True, fuse=fuse)
+        tiled = run_pipeline(graph, print_pipeline((tile,)))
+        target = load_target("edge-npu", ("scratchpad.size=64KiB",))
+        compiled = stowplan.compile(tiled, target, "greedy", track_weights=True)
+        moved.append(compiled.plan.proof.value)
+    assert moved[0] < moved[1]
+
+
+def test_compile_tiles_when_asked_or_needed(tmp_path: Path) -> None:
+    small = ["scratchpad.size=128KiB"]
+    with pytest.raises(InfeasiblePlanError):
+        stowplan.compile(MODEL, planner="greedy", overrides=small, tile="never")
+    compiled = stowplan.compile(MODEL, planner="greedy", overrides=small, precision="int8")
+    assert any(op.parent for op in compiled.graph.operators)
+    path = compiled.save(tmp_path) / "plan.json"
+    again = stowplan.reopen(MODEL, stowplan.Plan.load(path))
+    assert again.graph.hash == compiled.graph.hash
+    with pytest.raises(UsageError, match="tile"):
+        stowplan.compile(MODEL, tile="perhaps")
+
+
+def test_an_operator_that_cannot_be_split_stays_whole() -> None:
+    shape = (1, 64, 64)
+    tensors = (
+        Tensor("x", shape, DType.INT8, Role.INPUT),
+        Tensor("y", shape, DType.INT8),
+        Tensor("z", shape, DType.INT8, Role.OUTPUT),
+    )
+    operators = (
+        Operator("strange", "Unheard", ("x",), ("y",)),
+        Operator("relu", "Relu", ("y",), ("z",)),
+    )
+    graph = Graph("strange", tensors, operators)
+    result = Tile(capacity=6_000).apply(graph).graph
+    verify(result)
+    assert sum(op.parent == "strange" for op in result.operators) == 1
+    assert sum(op.parent == "relu" for op in result.operators) > 1
+    problem = planning_problem(result, MemorySpec(6_000, 64))
+    with pytest.raises(InfeasiblePlanError, match="strange"):
+        problem.check_fits()
+
+
+@given(
+    st.sampled_from(
+        [((12, 10), (3, 4, 10)), ((2, 3, 4), (6, 4)), ((24,), (2, 3, 4)), ((6, 4), (24,))]
+    ),
+    st.data(),
+)
+@settings(max_examples=60, deadline=None)
+def test_reshaped_boxes_hold_every_element(
+    shapes: tuple[tuple[int, ...], tuple[int, ...]], data: st.DataObject
+) -> None:
+    source, result = shapes
+    box = []
+    for extent in result:
+        lower = data.draw(st.integers(0, extent - 1))
+        box.append((lower, data.draw(st.integers(lower + 1, extent))))
+    wanted = np.arange(prod(result)).reshape(result)[tuple(slice(*side) for side in box)]
+    found = _relaid(source, result, tuple(box))
+    held = np.arange(prod(source)).reshape(source)[tuple(slice(*side) for side in found)]
+    assert set(wanted.reshape(-1)) <= set(held.reshape(-1))
+
+
+def test_usual_pipeline_puts_tiling_before_views() -> None:
+    passes = default_pipeline("int8", Tile(capacity=1 << 16)).split(",")
+    assert passes.index("tile{capacity=65536}") < passes.index("elide-views")
