@@ -296,6 +296,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for parameters in tracked:
             case = Case(name, given.precision, parameters, fused=not given.unfused)
             results = measure(case, results, settings, given.out, console)
+    results.save(given.out)
     if given.render:
         write_atomic(given.out.with_suffix(".md"), markdown(results).encode())
 
