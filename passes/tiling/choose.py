@@ -19,8 +19,6 @@ from stowplan.passes.tiling.network import Network, Unit
 LONGEST_CHAIN = 16
 PATIENCE = 4
 """Units by which a chain is extended in vain before the search gives up on it."""
-TILE_BYTES = 64
-"""What one more tile counts, so that nothing is cut for nothing: a burst."""
 _CHOICES = 2
 _UNKNOWN = 1 << 62
 _STRIPES = tuple(sorted({n * 2**k for n in (2, 3, 5, 7) for k in range(10)}))
@@ -77,7 +75,7 @@ def _walk_back(best: Sequence[tuple[int, Group | None]]) -> tuple[Group, ...]:
 
 
 def _single(network: Network, budget: Budget, unit: Unit, grid: Grid) -> tuple[int, Group]:
-    cost = grid.again_bytes + grid.tiles * TILE_BYTES + _leaving(network, budget, (unit,))
+    cost = grid.again_bytes + grid.tiles * budget.tile_bytes + _leaving(network, budget, (unit,))
     return cost, Group((unit,), grid=grid)
 
 
@@ -112,14 +110,14 @@ def _chains(
         saved = alone - _leaving(meter.network, budget, units)
         idle += 1
         for choice in tuple(least):
-            if saved <= _least_cost(meter, units, _STRIPES[least[choice]]):
+            if saved <= _least_cost(meter, budget, units, _STRIPES[least[choice]]):
                 continue
             chain = _coarsest(meter, budget, units, choice, least[choice])
             if chain is None:
                 del least[choice]
                 continue
             least[choice] = _STRIPES.index(chain.stripes)
-            cost = chain.again_bytes + chain.stripes * len(units) * TILE_BYTES
+            cost = chain.again_bytes + chain.stripes * len(units) * budget.tile_bytes
             if cost < saved:
                 found.append((end, cost + alone - saved, Group(units, chain=chain)))
                 idle = 0
@@ -128,10 +126,10 @@ def _chains(
     return found
 
 
-def _least_cost(meter: ChainMeter, units: Sequence[Unit], stripes: int) -> int:
+def _least_cost(meter: ChainMeter, budget: Budget, units: Sequence[Unit], stripes: int) -> int:
     """What a chain in this many stripes costs at least."""
     weights = 0 if meter.network.track_weights else meter.weight_bytes(units)
-    return weights * (stripes - 1) + stripes * len(units) * TILE_BYTES
+    return weights * (stripes - 1) + stripes * len(units) * budget.tile_bytes
 
 
 def _coarsest(

@@ -30,12 +30,14 @@ class Budget:
         working_bytes: what a chain's working set may take.
         kept_bytes: a result of up to this size is taken to stay between chains.
         alignment_bytes: of every address.
+        tile_bytes: what one more tile costs, as bytes that could be moved meanwhile.
     """
 
     capacity_bytes: int
     working_bytes: int
     kept_bytes: int
     alignment_bytes: int
+    tile_bytes: int
 
     def aligned(self, size_bytes: int) -> int:
         """Bytes a tile of ``size_bytes`` takes."""

@@ -90,8 +90,11 @@ class _Search:
         for depth in (2, 3, len(self._axes)):
             fitting = list(self._fitting(min(depth, len(self._axes))))
             if fitting:
-                return min(fitting, key=lambda grid: (grid.again_bytes, grid.tiles))
+                return min(fitting, key=self._cost)
         return self._ordered({axis: self._whole[axis][1] for axis in self._axes})
+
+    def _cost(self, grid: Grid) -> tuple[int, int]:
+        return grid.again_bytes + grid.tiles * self._budget.tile_bytes, grid.tiles
 
     def _fitting(self, depth: int) -> Iterator[Grid]:
         """Per counts of all dimensions but one, the coarsest count of that one that fits."""

@@ -29,6 +29,8 @@ KEPT_SHARES = (0.25, 0.75)
 """Shares of the scratchpad up to which a result is taken to stay between two chains, tried."""
 CAPACITY_SHARES = (0.97, 0.8, 0.6, 0.4)
 """Shares of the scratchpad a tile may take by estimate, tried until every tile fits."""
+OPERANDS = 4
+"""Transfers a tile is taken to wait for: data, weights, a residual, the result."""
 JOINED_SHARE = 64
 """Contiguous pieces smaller than the scratchpad divided by this share a storage."""
 
@@ -43,6 +45,7 @@ class Tile:
         track_weights: weights take scratchpad too rather than stream.
         fuse: run chains of operators in stripes; otherwise each operator is tiled alone.
         fit: leave a graph alone whose every operator fits.
+        overhead: what one more tile costs, as bytes that could be moved meanwhile.
     """
 
     name: ClassVar[str] = "tile"
@@ -51,11 +54,21 @@ class Tile:
     track_weights: bool = False
     fuse: bool = True
     fit: bool = False
+    overhead: int = 8_448
 
     @classmethod
-    def of(cls, memory: MemorySpec) -> Self:
-        """The pass for a given memory."""
-        return cls(memory.capacity_bytes, memory.alignment_bytes, not memory.stream_weights)
+    def of(cls, target: Target, track_weights: bool = False, fuse: bool = True) -> Self:
+        """The pass for a target: a tile fills and drains the array and waits for its operands."""
+        pad = target.scratchpad
+        moved = target.dma.setup_cycles + target.dram.latency_cycles
+        cycles = target.array.rows + target.array.cols + OPERANDS * moved
+        return cls(
+            capacity=pad.size_bytes,
+            alignment=pad.alignment_bytes,
+            track_weights=track_weights,
+            fuse=fuse,
+            overhead=cycles * target.dram.bytes_per_cycle,
+        )
 
     def apply(self, graph: Graph) -> PassResult:
         """Tile ``graph``."""
@@ -64,7 +77,7 @@ class Tile:
         memory = MemorySpec(self.capacity, self.alignment, not self.track_weights)
         if self.fit and fits(graph, memory):
             return PassResult(graph, False)
-        tiled = _best(graph, memory, self.track_weights, self.fuse)
+        tiled = _best(graph, memory, self)
         return PassResult(tiled, tiled is not graph)
 
 
@@ -72,8 +85,7 @@ def tile_graph(
     graph: Graph, target: Target, track_weights: bool = False, fuse: bool = True
 ) -> Graph:
     """``graph`` tiled for the scratchpad of ``target``; itself where nothing has to be cut."""
-    memory = target.memory_spec(track_weights)
-    return _best(graph, memory, track_weights, fuse)
+    return Tile.of(target, track_weights, fuse).apply(graph).graph
 
 
 def fits(graph: Graph, memory: MemorySpec) -> bool:
@@ -83,17 +95,17 @@ def fits(graph: Graph, memory: MemorySpec) -> bool:
     return memory.direct_dram or max(demands, default=0) <= memory.capacity_bytes
 
 
-def _best(graph: Graph, memory: MemorySpec, track_weights: bool, fuse: bool) -> Graph:
+def _best(graph: Graph, memory: MemorySpec, options: Tile) -> Graph:
     """The candidate with the least traffic when planned by furthest next use.
 
     Tile sizes are estimates: pieces cut for one reader burden another with alignment. Where that
     makes an operator too large, everything is tiled again for a smaller scratchpad.
     """
-    network = Network(graph, track_weights)
+    network = Network(graph, options.track_weights)
     meter = ChainMeter(network, memory.alignment_bytes)
     best: tuple[tuple[int, int, int], Graph] | None = None
     for share in CAPACITY_SHARES:
-        for candidate in _tilings(network, meter, memory, share, fuse):
+        for candidate in _tilings(network, meter, memory, share, options):
             score = _score(planning_problem(candidate, memory))
             if best is None or score < best[0]:
                 best = score, candidate
@@ -103,10 +115,10 @@ def _best(graph: Graph, memory: MemorySpec, track_weights: bool, fuse: bool) -> 
 
 
 def _tilings(
-    network: Network, meter: ChainMeter, memory: MemorySpec, share: float, fuse: bool
+    network: Network, meter: ChainMeter, memory: MemorySpec, share: float, options: Tile
 ) -> Iterator[Graph]:
     """Different graphs for different assumptions of what stays between chains."""
-    candidates = _candidates(memory, share, fuse)
+    candidates = _candidates(memory, share, options)
     grids = [find_grid(network, candidates[0][0], unit) for unit in network.units]
     joined = max(4 * memory.alignment_bytes, memory.capacity_bytes // JOINED_SHARE)
     seen: set[tuple[object, ...]] = set()
@@ -118,7 +130,7 @@ def _tilings(
             yield build(network, jobs_of(network, groups), joined)
 
 
-def _candidates(memory: MemorySpec, share: float, fuse: bool) -> list[tuple[Budget, bool]]:
+def _candidates(memory: MemorySpec, share: float, options: Tile) -> list[tuple[Budget, bool]]:
     capacity = memory.capacity_bytes * share
     found = []
     for working in WORKING_SHARES:
@@ -128,10 +140,11 @@ def _candidates(memory: MemorySpec, share: float, fuse: bool) -> list[tuple[Budg
                 working_bytes=int(capacity * working),
                 kept_bytes=max(1, int(capacity * kept)),
                 alignment_bytes=memory.alignment_bytes,
+                tile_bytes=options.overhead,
             )
             found.append((budget, True))
     alone = (found[0][0], False)
-    return [*found, alone] if fuse else [alone]
+    return [*found, alone] if options.fuse else [alone]
 
 
 def _score(problem: PlanningProblem) -> tuple[int, int, int]:

@@ -321,14 +321,15 @@ def _run_passes(graph: Graph, recipe: Recipe, target: Target, usual: bool) -> Gr
     if recipe.passes is not None:
         return run_pipeline(graph, recipe.passes)
     memory = target.memory_spec(recipe.track_weights)
+    tile = Tile.of(target, recipe.track_weights)
     if usual:
         whole = _whole(graph, recipe, target)
         if recipe.tile == "never" or (recipe.tile == "auto" and fits(whole, memory)):
             return whole
-        return run_pipeline(graph, default_pipeline(recipe.precision, Tile.of(memory)))
+        return run_pipeline(graph, default_pipeline(recipe.precision, tile))
     steps = [] if recipe.precision is None else [f"precision{{dtype={recipe.precision}}}"]
     if recipe.tile == "always":
-        steps.append(print_pass(Tile.of(memory)))
+        steps.append(print_pass(tile))
     return run_pipeline(graph, ",".join(steps))
 
 
