@@ -112,11 +112,15 @@ class ModelSource:
 
     @cached_property
     def _variable(self) -> frozenset[str]:
-        """Values that depend on the model's inputs or on chance."""
+        """Values that depend on the numbers of the model's inputs, or on chance.
+
+        What depends on their shapes alone was folded.
+        """
+        folded = self._resolved.values.keys()
         found = set(self._resolved.model.inputs)
         for node in self._resolved.nodes:
             if node.op_type in RANDOM_KINDS or not found.isdisjoint(node.input):
-                found.update(node.output)
+                found.update(set(node.output) - folded)
         return frozenset(found - {""})
 
     def whole(self) -> bytes:

@@ -1,5 +1,6 @@
 """Kernels run one after another give the very bits the whole model gives in ONNX Runtime."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -189,3 +190,26 @@ def test_absent_batch_normalisation_stays_finite(tmp_path: Path) -> None:
     values = assert_kernels_equal_whole(imported)
     assert np.isfinite(values["y"]).all()
     assert (imported.source.weight("v") > 0).all()
+
+
+def test_a_tile_may_leave_values_unread(tmp_path: Path) -> None:
+    """Reading the second half of a join alone; sizes computed from the input's shape are known."""
+    nodes = [
+        helper.make_node("Relu", ["x"], ["h"], "relu"),
+        helper.make_node("Concat", ["h", "x"], ["both"], "join", axis=0),
+        helper.make_node("Shape", ["x"], ["shape"], "shape"),
+        helper.make_node("Slice", ["both", "two", "four", "zero"], ["half"], "half"),
+        helper.make_node("Reshape", ["half", "shape"], ["y"], "reshape"),
+    ]
+    constants = {"two": ints(2), "four": ints(4), "zero": ints(0)}
+    imported = import_model(save(tmp_path, nodes, {"x": [2, 3]}, {"y": None}, constants))
+    parts = ("join", "half", "reshape")
+    source = imported.source
+    x = source.random_inputs(0)["x"]
+    whole = Operator("part", "Slice", ("x",), ("y",), nodes=parts)
+    with pytest.raises(InternalError, match="'x' is no constant"):
+        source.kernel(whole, imported.graph)
+    read = source.kernel(replace(whole, parent="part"), imported.graph)
+    np.testing.assert_array_equal(run(read, {"x": x})["y"], x)
+    other = replace(whole, inputs=("h",), parent="part")
+    assert np.isnan(run(source.kernel(other, imported.graph), {"h": x})["y"]).all()
