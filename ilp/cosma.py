@@ -202,7 +202,7 @@ def _solve(
         built = build_cosma(best.problem, variant, best.done)
     except BuildStopped:
         return None
-    if settings.cutoff and variant.traffic:
+    if settings.cutoff and variant.traffic and built.model.objective is not None:
         limit = (best.value - best.constant) // built.coin - built.offset
         built.model.addConstraint(built.model.objective <= limit, "cutoff")
     if settings.lp_path:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import combinations
 from math import gcd
+from typing import Any
 
 import pulp
 
@@ -154,7 +155,7 @@ def _updated(problem: PlanningProblem, storage: int) -> bool:
     return any(storage in updates for updates in problem.updates)
 
 
-def _sum(terms: Iterable[object]) -> pulp.LpAffineExpression:
+def _sum(terms: Iterable[Any]) -> pulp.LpAffineExpression:
     return pulp.lpSum(terms)
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pulp
 from ortools.math_opt.python import mathopt
@@ -63,7 +64,7 @@ def solve_milp(model: pulp.LpProblem, solver: str, limits: Limits) -> MilpResult
         return _mathopt(model, solver, limits)
     with tempfile.TemporaryDirectory(prefix="stowplan-milp-") as folder:
         path = Path(folder) / "model.mps"
-        _, variables, _, _ = model.writeMPS(str(path), rename=1)
+        variables: Any = model.writeMPS(str(path), rename=1)[1]
         return _cbc(path, {short: name for name, short in variables.items()}, limits)
 
 
@@ -139,12 +140,13 @@ def _from_pulp(model: pulp.LpProblem) -> tuple[mathopt.Model, dict[str, mathopt.
         added = built.add_linear_constraint(
             lb=float("-inf") if row.sense == pulp.LpConstraintLE else side,
             ub=float("inf") if row.sense == pulp.LpConstraintGE else side,
-            name=row.name,
+            name=row.name or "",
         )
         for variable, weight in terms:
             added.set_coefficient(variable, weight)
-    objective = sum((weight * variables[v.name] for v, weight in model.objective.items()), 0.0)
-    built.minimize(objective + model.objective.constant)
+    objective = model.objective or pulp.LpAffineExpression()
+    weighted = (weight * variables[v.name] for v, weight in objective.items())
+    built.minimize(sum(weighted, objective.constant))
     return built, variables
 
 

@@ -12,8 +12,8 @@
       conv: Conv(x, w) -> (y) attributes {group = 1} epilogue (Relu) nodes (conv, relu)
     }
 
-Names that are no plain words, or one of the words of this format, are JSON strings; ``#`` begins a comment. What a clause does not say
-has its default. Every field of every tensor and operator is kept, and so is their order.
+Names that are no plain words, or one of the words of this format, are JSON strings; ``#`` begins a
+comment. What a clause does not say has its default. Every field of every tensor and operator is kept, and so is their order.
 """
 
 import json

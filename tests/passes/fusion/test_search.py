@@ -23,9 +23,11 @@ from stowplan.passes.fusion.search import lower_bound, plan_fusion
 def random_instance(seed: int, operators: int = 8) -> FusionInstance:
     """A random DAG of matrix products and point-wise operators with consistent shapes."""
     rng = random.Random(seed)
-    sides = rng.choice(([64, 128, 256], [48, 150, 211]))
+    sides: list[int] = rng.choice(([64, 128, 256], [48, 150, 211]))
     shapes: list[tuple[int, int]] = [(rng.choice(sides), rng.choice(sides)) for _ in range(2)]
-    inputs, outputs, kinds = [], [], []
+    inputs: list[tuple[int, ...]] = []
+    outputs: list[tuple[int, ...]] = []
+    kinds: list[str] = []
     for _ in range(operators):
         left = rng.randrange(len(shapes))
         if rng.random() < 0.5:
