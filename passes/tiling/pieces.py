@@ -40,6 +40,8 @@ class Pieces:
             if len(job.unit.operator.outputs) == 1:
                 self._cut(cuts, job.unit.operator.outputs[0], job.box)
         self._bounds = {name: [sorted(side) for side in sides] for name, sides in cuts.items()}
+        self._whole = {name: full(network.graph.tensor[name].shape) for name in self._bounds}
+        self._named: dict[tuple[str, Box], str] = {}
         self._storages = {
             name: found for name in self._bounds if (found := self._joined(name)) is not None
         }
@@ -113,7 +115,7 @@ class Pieces:
         return [(self._name(tensor, each), each) for each in found]
 
     def _storage_boxes(self, tensor: str) -> list[Box]:
-        whole = full(self._network.graph.tensor[tensor].shape)
+        whole = self._whole[tensor]
         if tensor not in self._storages:
             return self._pieces(tensor, whole)
         axis, bounds = self._storages[tensor]
@@ -129,14 +131,17 @@ class Pieces:
 
     def _name(self, tensor: str, box: Box) -> str:
         """``x@0:8,16:24``: intervals of the dimensions that are cut; all of it is the tensor."""
-        if box == full(self._network.graph.tensor[tensor].shape):
-            return tensor
+        known = self._named.get((tensor, box))
+        if known is not None:
+            return known
         parts = [
             f"{lower}:{upper}"
             for (lower, upper), side in zip(box, self._bounds[tensor], strict=True)
             if len(side) > 2
         ]
-        return f"{tensor}@{','.join(parts)}"
+        name = tensor if box == self._whole[tensor] else f"{tensor}@{','.join(parts)}"
+        self._named[tensor, box] = name
+        return name
 
 
 def _within(bounds: list[int], lower: int, upper: int) -> Iterator[tuple[int, int]]:

@@ -29,6 +29,8 @@ KEPT_SHARES = (0.25, 0.75)
 """Shares of the scratchpad up to which a result is taken to stay between two chains, tried."""
 CAPACITY_SHARES = (0.97, 0.8, 0.6, 0.4)
 """Shares of the scratchpad a tile may take by estimate, tried until every tile fits."""
+MANY_OPERATORS = 5_000
+"""Tile operators beyond which the first tiling that fits is taken, to keep planning fast."""
 OPERANDS = 4
 """Transfers a tile is taken to wait for: data, weights, a residual, the result."""
 JOINED_SHARE = 64
@@ -109,6 +111,8 @@ def _best(graph: Graph, memory: MemorySpec, options: Tile) -> Graph:
             score = _score(planning_problem(candidate, memory))
             if best is None or score < best[0]:
                 best = score, candidate
+            if score[0] == 0 and score[2] > MANY_OPERATORS:
+                break
         if best is not None and best[0][0] == 0:
             break
     return graph if best is None else best[1]
