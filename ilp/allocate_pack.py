@@ -1,16 +1,25 @@
 """Can these buffers be packed under this capacity? The decision problem, with proof."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from stowplan.ilp.allocate_heuristic import first_fit
-from stowplan.ilp.allocate_instance import Sections, build_instance, fresh_state, sections
-from stowplan.ilp.allocate_kernels import INFEASIBLE, OVERFLOW, SOLVED, Instance, Ints, search
+from stowplan.ilp.allocate_instance import (
+    Boxes,
+    build_instance,
+    components,
+    fresh_state,
+    sections,
+)
+from stowplan.ilp.allocate_kernels import Ints
+from stowplan.ilp.allocate_portfolio import Verdict, decide
 
-SLICE_NODES = 2000
+MAX_FIRST_FIT = 20_000
+"""Buffers up to which quadratic first fit is tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +46,7 @@ def pack(
     capacity: int,
     time_limit_s: float = 10.0,
     seed_offsets: ArrayLike | None = None,
+    cancelled: Callable[[], bool] = lambda: False,
 ) -> Packing:
     """Find offsets under which buffers live together do not overlap and stay below ``capacity``.
 
@@ -47,6 +57,7 @@ def pack(
         capacity: greatest ``offset + size`` allowed.
         time_limit_s: after this time the answer is unproved.
         seed_offsets: offsets to try first [n], for instance of a nearby problem.
+        cancelled: polled now and then; true ends the search.
     """
     began = time.perf_counter()
     lower, upper, size = (np.ascontiguousarray(a, np.int64) for a in (starts, ends, sizes))
@@ -56,62 +67,64 @@ def pack(
         return Packing(None, True, 0, time.perf_counter() - began)
     if not len(busy):
         return Packing(offsets, True, 0, time.perf_counter() - began)
-    found = sections(lower[busy], upper[busy])
+    zeros = np.zeros(len(busy), np.int64)
+    boxes = Boxes(
+        sections(lower[busy], upper[busy]), upper[busy] - lower[busy], size[busy], zeros, zeros - 1
+    )
     seed = None if seed_offsets is None else np.ascontiguousarray(seed_offsets, np.int64)[busy]
-    inner, proved, nodes = _pack_busy(found, size[busy], capacity, began + time_limit_s, seed)
-    if inner is None:
-        return Packing(None, proved, nodes, time.perf_counter() - began)
-    offsets[busy] = inner
-    return Packing(offsets, True, nodes, time.perf_counter() - began)
+    verdict = pack_boxes(boxes, capacity, began + time_limit_s, seed, cancelled)
+    if verdict.offsets is not None:
+        offsets[busy] = verdict.offsets
+    return Packing(
+        None if verdict.offsets is None else offsets,
+        verdict.proved,
+        verdict.nodes,
+        time.perf_counter() - began,
+    )
 
 
-def _pack_busy(
-    found: Sections, size: Ints, capacity: int, deadline: float, seed: Ints | None
-) -> tuple[Ints | None, bool, int]:
-    """Offsets, proof flag and nodes for buffers of positive size and lifetime."""
-    change = np.zeros(found.count + 1, np.int64)
-    np.add.at(change, found.first, size)
-    np.add.at(change, found.last, -size)
-    if int(np.cumsum(change).max()) > capacity:
-        return None, True, 0
-    free = np.full(len(size), -1, np.int64)
-    orders = [_descending(size * (found.last - found.first)), _descending(size)]
-    if seed is not None:
-        orders.insert(0, np.argsort(seed, kind="stable").astype(np.int64))
-    for order in orders:
-        offsets = first_fit(found.first, found.last, size, free, order)
-        if int((offsets + size).max()) <= capacity:
-            return offsets, True, 0
-    grain = int(np.gcd.reduce(size))
-    units = size // grain
-    ceiling = capacity // grain
-    instance, order = build_instance(found, units, ceiling - units, free, ceiling)
-    inner, proved, nodes = _search(instance, deadline)
-    if inner is None:
-        return None, proved, nodes
-    offsets = np.empty(len(size), np.int64)
-    offsets[order] = inner * grain
-    return offsets, True, nodes
+def pack_boxes(
+    boxes: Boxes,
+    capacity: int,
+    deadline: float,
+    seed: Ints | None = None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> Verdict:
+    """Decide each group of buffers that no others are live together with."""
+    if int((boxes.section_loads() - _least_spare(boxes)).max()) > capacity:
+        return Verdict(None, True, 0)
+    offsets = np.zeros(len(boxes.size), np.int64)
+    nodes = 0
+    for group in components(boxes.found):
+        part = boxes.take(group)
+        found = _first_fits(part, capacity, None if seed is None else seed[group])
+        if found is None:
+            instance, order = build_instance(part, capacity)
+            verdict = decide(instance, part.lifetime[order], fresh_state, deadline, cancelled)
+            nodes += verdict.nodes
+            if verdict.offsets is None:
+                return Verdict(None, verdict.proved, nodes)
+            found = np.empty(len(group), np.int64)
+            grain = int(part.size[order[0]] // instance.size[0])
+            found[order] = verdict.offsets * grain
+        offsets[group] = found
+    return Verdict(offsets, True, nodes)
 
 
-def _descending(key: Ints) -> Ints:
-    """Indices by falling key, ties in index order."""
-    return np.argsort(-key, kind="stable").astype(np.int64)
+def _least_spare(boxes: Boxes) -> int:
+    """A section's topmost buffer needs no room for its spare, and which one is top is open."""
+    return int(boxes.spare.max())
 
 
-def _search(instance: Instance, deadline: float) -> tuple[Ints | None, bool, int]:
-    """Depth-first search until solved, refuted or out of time."""
-    width = instance.last - instance.first
-    by_width = np.lexsort((-instance.size, -width))
-    rank = np.empty(len(width), np.int64)
-    rank[by_width] = np.arange(len(width))
-    state = fresh_state(instance, rank)
-    while True:
-        status = search(instance, state, SLICE_NODES)
-        nodes = int(state.cell[5])
-        if status == SOLVED:
-            return state.offset, True, nodes
-        if status == INFEASIBLE:
-            return None, True, nodes
-        if status == OVERFLOW or time.perf_counter() > deadline:
-            return None, False, nodes
+def _first_fits(part: Boxes, capacity: int, seed: Ints | None) -> Ints | None:
+    """First fit in a few orders, if one of them stays below ``capacity``."""
+    if len(part.size) > MAX_FIRST_FIT:
+        return None
+    free = np.flatnonzero(part.fixed < 0)
+    keys = [-part.size * part.lifetime, -part.size, -part.lifetime]
+    for key in keys if seed is None else [seed, *keys]:
+        order = free[np.argsort(key[free], kind="stable")]
+        offsets = first_fit(part.found.first, part.found.last, part.size, part.fixed, order)
+        if int((offsets + part.size - part.spare).max()) <= capacity:
+            return offsets
+    return None
