@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from math import prod
 
 from stowplan.ir.graph import Graph, Interval, Operator
-from stowplan.ir.operator_kinds import Category, category
+from stowplan.ir.operator_kinds import MICROSOFT, Category, category
 from stowplan.passes.kinds import is_elementwise
 from stowplan.passes.tiling.boxes import Box, full
 from stowplan.passes.tiling.windows import Window, resampled, windows_of
@@ -39,7 +39,7 @@ def footprint(graph: Graph, op: Operator) -> Footprint | None:
         return None
     if any(kind != "DequantizeLinear" for kind in op.prologue):
         return None
-    if not all(is_elementwise(kind) for kind in op.epilogue):
+    if not all(is_elementwise(k) or is_elementwise(k, MICROSOFT) for k in op.epilogue):
         return None
     if any(0 in graph.tensor[name].shape for name in (*op.inputs, *op.outputs)):
         return None
