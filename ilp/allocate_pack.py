@@ -124,7 +124,7 @@ def _first_fits(part: Boxes, capacity: int, seed: Ints | None) -> Ints | None:
     keys = [-part.size * part.lifetime, -part.size, -part.lifetime]
     for key in keys if seed is None else [seed, *keys]:
         order = free[np.argsort(key[free], kind="stable")]
-        offsets = first_fit(part.found.first, part.found.last, part.size, part.fixed, order)
+        offsets: Ints = first_fit(part.found.first, part.found.last, part.size, part.fixed, order)
         if int((offsets + part.size - part.spare).max()) <= capacity:
             return offsets
     return None

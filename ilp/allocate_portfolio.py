@@ -13,6 +13,7 @@ Weighting Constraints", ECAI 2004.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -159,13 +160,13 @@ def _run(
     return RUNNING
 
 
-def _greatest(instance: Instance, value: NDArray[np.generic]) -> NDArray[np.generic]:
+def _greatest(instance: Instance, value: NDArray[Any]) -> NDArray[Any]:
     """Greatest value of the sections of each buffer [n]."""
     bounds = np.column_stack((instance.first, instance.last)).ravel()
     return np.maximum.reduceat(np.append(value, 0), bounds)[::2]
 
 
-def _order(keys: tuple[NDArray[np.generic], ...], noise: float, rng: np.random.Generator) -> Ints:
+def _order(keys: tuple[NDArray[Any], ...], noise: float, rng: np.random.Generator) -> Ints:
     """Buffers by falling keys, each moved at random by a share of all places."""
     order = np.lexsort(tuple(-key for key in reversed(keys)))
     if noise:

@@ -13,7 +13,8 @@
     }
 
 Names that are no plain words, or one of the words of this format, are JSON strings; ``#`` begins a
-comment. What a clause does not say has its default. Every field of every tensor and operator is kept, and so is their order.
+comment. What a clause does not say has its default. Every field of every tensor and operator is
+kept, and so is their order.
 """
 
 import json

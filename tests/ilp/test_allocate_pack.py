@@ -44,10 +44,10 @@ buffer = st.tuples(st.integers(0, 5), st.integers(1, 4), st.integers(1, 5)).map(
 @settings(max_examples=400, deadline=None, derandomize=True)
 @given(st.lists(buffer, min_size=1, max_size=8), st.integers(0, 1))
 def test_pack_agrees_with_brute_force(buffers: Buffers, extra: int) -> None:
-    columns = np.array(buffers).T
+    starts, ends, sizes = np.array(buffers).T
     peak = max(sum(b[2] for b in buffers if b[0] <= t < b[1]) for t in range(10))
     capacity = peak + extra
-    packing = pack(*columns, capacity)
+    packing = pack(starts, ends, sizes, capacity)
     assert packing.proved
     assert (packing.offsets is not None) == brute_force(buffers, capacity)
     if packing.offsets is not None:
