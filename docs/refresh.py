@@ -1,7 +1,7 @@
 """Make again what the documentation shows of real runs: README's run, its picture, the operators.
 
     python docs/refresh.py            # rewrites them
-    python docs/refresh.py --check    # fails where they differ; durations and the picture may
+    python docs/refresh.py --check    # fails where they differ; durations, peak and picture may
 
 README's block ``<!-- run: ARGUMENTS -->`` holds the command and what it prints.
 """
@@ -18,7 +18,8 @@ README = ROOT / "README.md"
 OPERATORS = ROOT / "docs" / "operators.md"
 PICTURE = ROOT / "docs" / "memory_map.svg"
 RUN = re.compile(r"(<!-- run: (.*?) -->\n).*?(<!-- end -->)", re.DOTALL)
-DURATION = re.compile(r"\bin [0-9.]+ (?:µs|ms|s)\b")
+VOLATILE = re.compile(r"\bin [0-9.]+ (?:µs|ms|s)\b|\bpeak [0-9,]+ of [0-9,]+ bytes \([0-9.]+%\)")
+"""Durations, and the peak: equally good plans may place tensors differently from run to run."""
 
 
 def stowplan(*arguments: str) -> str:
@@ -55,11 +56,10 @@ def main() -> None:
     stale = []
     for path, wanted in documents().items():
         current = path.read_text("utf-8") if path.exists() else ""
-        if DURATION.sub("in …", current) != DURATION.sub("in …", wanted):
+        if VOLATILE.sub("…", current) != VOLATILE.sub("…", wanted):
             stale.append(path.name)
             if not check:
                 path.write_text(wanted, "utf-8")
-    # Equally good plans may place tensors differently from one run to the next.
     if check and set(stale) - {PICTURE.name}:
         sys.exit(f"out of date: {', '.join(stale)}; run python docs/refresh.py")
     print(f"refreshed: {', '.join(stale) or 'nothing to do'}")
