@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from stowplan.ir.graph import Attribute, Graph, Operator
 from stowplan.passes.in_place import replaceable
+from stowplan.passes.kinds import REINTERPRETATIONS
 from stowplan.passes.tiling.boxes import Box, extents, full
 from stowplan.passes.tiling.choose import Group
 from stowplan.passes.tiling.grids import boxes_of
@@ -52,28 +53,35 @@ def build(network: Network, jobs: Sequence[Job], joined_bytes: int) -> Graph:
         joined_bytes: contiguous pieces are joined into storages of at least this size.
     """
     graph = network.graph
+    if all(job.box == network.whole(job.unit) for job in jobs):
+        return graph
     pieces = Pieces(network, jobs, joined_bytes)
+    sunk = frozenset(name for name in graph.tensor if _sinks(network, pieces, name))
     tensors = [
         tile
         for tensor in graph.tensors
-        if not any(pieces.tiled(base) for base in _view_bases(network, tensor.name))
+        if tensor.name not in sunk
         for tile in pieces.tensors(tensor)
     ]
     units = {unit.operator.name for unit in network.units}
-    kept = [
-        op
-        for op in graph.operators
-        if op.name not in units
-        and not any(pieces.tiled(base) for name in op.inputs for base in network.bases(name))
-    ]
+    kept = [op for op in graph.operators if op.name not in units and sunk.isdisjoint(op.outputs)]
     numbers: dict[int, int] = {}
-    operators = [_operator(network, pieces, job, numbers) for job in jobs]
+    operators = [_operator(network, pieces, sunk, job, numbers) for job in jobs]
     return _with_views(graph.replace(tuple(tensors), tuple(operators)), kept)
 
 
-def _view_bases(network: Network, name: str) -> frozenset[str]:
-    """Tensors under a view; none for a tensor that owns its bytes."""
-    return network.bases(name) if network.is_view(name) else frozenset()
+def _sinks(network: Network, pieces: Pieces, name: str) -> bool:
+    """Whether a view disappears into its readers.
+
+    One that only reinterprets a tensor which nothing cuts stays: it costs nothing. Others would
+    later make their parts one storage, which is more than the tiles were sized for.
+    """
+    view = network.view(name)
+    if view is None:
+        return False
+    if view.kind not in REINTERPRETATIONS:
+        return True
+    return any(pieces.tiled(each) or _sinks(network, pieces, each) for each in view.inputs)
 
 
 def _with_views(graph: Graph, views: Sequence[Operator]) -> Graph:
@@ -97,9 +105,15 @@ def _with_views(graph: Graph, views: Sequence[Operator]) -> Graph:
     return graph.replace(operators=tuple(operators))
 
 
-def _operator(network: Network, pieces: Pieces, job: Job, numbers: dict[int, int]) -> Operator:
+def _operator(
+    network: Network,
+    pieces: Pieces,
+    sunk: frozenset[str],
+    job: Job,
+    numbers: dict[int, int],
+) -> Operator:
     op = job.unit.operator
-    if not _is_tile(network, pieces, job):
+    if sunk.isdisjoint(op.inputs) and not _is_tile(network, pieces, job):
         return op
     number = numbers[job.unit.index] = numbers.get(job.unit.index, -1) + 1
     inputs: list[str] = []

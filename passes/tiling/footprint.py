@@ -5,16 +5,18 @@ An operator without footprint is not split.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 from stowplan.ir.graph import Graph, Interval, Operator
 from stowplan.ir.operator_kinds import MICROSOFT, Category, category
-from stowplan.passes.kinds import is_elementwise
-from stowplan.passes.tiling.boxes import Box, full
+from stowplan.passes.kinds import MATRIX_PRODUCTS, REINTERPRETATIONS, is_elementwise
+from stowplan.passes.tiling.boxes import Box, full, hull
+from stowplan.passes.tiling.reshapes import reshaped
 from stowplan.passes.tiling.windows import Window, resampled, windows_of
 from stowplan.passes.view_rules import axis_of, integers
 
+_INNER = "result before the reshape"
 Shape = tuple[int, ...]
 Need = Callable[[Box], Box | None]
 """Region of one operand needed for a region of the result; None when nothing of it is."""
@@ -39,10 +41,13 @@ def footprint(graph: Graph, op: Operator) -> Footprint | None:
         return None
     if any(kind != "DequantizeLinear" for kind in op.prologue):
         return None
-    if not all(is_elementwise(k) or is_elementwise(k, MICROSOFT) for k in op.epilogue):
-        return None
     if any(0 in graph.tensor[name].shape for name in (*op.inputs, *op.outputs)):
         return None
+    kinds = [kind for kind in op.epilogue if kind not in REINTERPRETATIONS]
+    if not all(is_elementwise(k) or is_elementwise(k, MICROSOFT) for k in kinds):
+        return None
+    if len(kinds) < len(op.epilogue):
+        return _behind_reshape(graph, replace(op, epilogue=tuple(kinds)))
     rule = _rule(op)
     head = None if rule is None else rule(graph, op)
     if head is None or len(head.needs) > len(op.inputs):
@@ -50,6 +55,64 @@ def footprint(graph: Graph, op: Operator) -> Footprint | None:
     rest = [broadcast_operand(graph, op, name) for name in op.inputs[len(head.needs) :]]
     known = tuple(need for need in rest if need is not None)
     return Footprint(head.splittable, head.needs + known) if len(known) == len(rest) else None
+
+
+def _behind_reshape(graph: Graph, op: Operator) -> Footprint | None:
+    """A matrix product whose result is given another shape before something is fused behind.
+
+    Operands of what is fused may belong to either shape; where they fit both, they get the region
+    around both.
+    """
+    after = graph.tensor[op.outputs[0]]
+    shape = _product_shape(graph, op)
+    if shape is None or prod(shape) != prod(after.shape):
+        return None
+    inner = graph.replace(tensors=(*graph.tensors, replace(after, name=_INNER, shape=shape)))
+    head = _matmul(inner, replace(op, outputs=(_INNER,)))
+    if head is None:
+        return None
+    before = reshaped(shape, after.shape)
+    needs = [_through(need, before) for need in head.needs]
+    for name in op.inputs[len(needs) :]:
+        operand = graph.tensor[name].shape
+        inside, outside = broadcast(operand, shape), broadcast(operand, after.shape)
+        through = None if inside is None else _through(inside, before)
+        need = _around(through, outside)
+        if need is None:
+            return None
+        needs.append(need)
+    return Footprint(frozenset(range(len(after.shape))), tuple(needs))
+
+
+def _product_shape(graph: Graph, op: Operator) -> Shape | None:
+    """Shape of the matrix product itself."""
+    if op.kind not in MATRIX_PRODUCTS or len(op.inputs) < 2:
+        return None
+    left, right = (graph.tensor[name].shape for name in op.inputs[:2])
+    if len(left) < 2 or len(right) < 2:
+        return None
+    rank = max(len(left), len(right))
+    padded = [(1,) * (rank - len(shape)) + shape for shape in (left, right)]
+    batch = tuple(max(pair) for pair in zip(padded[0][:-2], padded[1][:-2], strict=True))
+    rows = left[-1] if op.attribute("transA", 0) else left[-2]
+    columns = right[-2] if op.attribute("transB", 0) else right[-1]
+    return (*batch, rows, columns)
+
+
+def _through(need: Need, before: Callable[[Box], Box]) -> Need:
+    return lambda box: need(before(box))
+
+
+def _around(first: Need | None, second: Need | None) -> Need | None:
+    """The region around what either needs."""
+    if first is None or second is None:
+        return first or second
+
+    def both(box: Box) -> Box | None:
+        left, right = first(box), second(box)
+        return hull(left, right) if left and right else left or right
+
+    return both
 
 
 def same(box: Box) -> Box:

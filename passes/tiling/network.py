@@ -108,15 +108,10 @@ class Network:
         """Bytes of a region of a tensor."""
         return bytes_of(self.graph.tensor[name], box)
 
-    def is_view(self, name: str) -> bool:
-        """Whether a tensor is the result of a view."""
-        return name in self._views
-
-    def bases(self, name: str) -> frozenset[str]:
-        """Tensors that own the bytes of ``name``."""
-        if name not in self._views:
-            return frozenset({name})
-        return frozenset().union(*(self.bases(each) for each in self._views[name][0].inputs))
+    def view(self, name: str) -> Operator | None:
+        """The view that ``name`` is the result of, if it is one."""
+        found = self._views.get(name)
+        return None if found is None else found[0]
 
     def _touches_fixed(self, op: Operator) -> bool:
         return any(name in self.fixed for name in (*op.inputs, *op.outputs))

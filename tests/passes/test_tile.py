@@ -17,8 +17,8 @@ from stowplan.ir.onnx_import import import_model
 from stowplan.ir.verify import verify
 from stowplan.passes.pipeline import default_pipeline, parse_pipeline, print_pipeline, run_pipeline
 from stowplan.passes.problem import planning_problem
+from stowplan.passes.tiling.reshapes import relaid
 from stowplan.passes.tiling.tile import Tile, fits, tile_graph
-from stowplan.passes.tiling.views import _relaid
 from stowplan.recipe import model_path
 from stowplan.targets.cost import operator_cost
 from stowplan.targets.load import load_target
@@ -144,7 +144,7 @@ def test_reshaped_boxes_hold_every_element(
         lower = data.draw(st.integers(0, extent - 1))
         box.append((lower, data.draw(st.integers(lower + 1, extent))))
     wanted = np.arange(prod(result)).reshape(result)[tuple(slice(*side) for side in box)]
-    found = _relaid(source, result, tuple(box))
+    found = relaid(source, result, tuple(box))
     held = np.arange(prod(source)).reshape(source)[tuple(slice(*side) for side in found)]
     assert set(wanted.reshape(-1)) <= set(held.reshape(-1))
 
