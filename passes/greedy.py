@@ -6,7 +6,8 @@ further evictions where no place is found), and keeps the best. Where placement 
 replacement is repeated for a smaller capacity, which leaves room for fragmentation.
 
 Settings: ``orders`` (``all`` or ``graph``), ``improve`` (``on`` or ``off``: retries at smaller
-capacities).
+capacities), ``fusion`` (``on``, or ``off`` for the baseline of comparisons: layer by layer in graph
+order, each reading its operands from DRAM and leaving its results there).
 """
 
 from collections.abc import Callable, Iterator
@@ -35,7 +36,7 @@ from stowplan.passes.problem import PlanningProblem, planning_problem
 from stowplan.targets.target import Target
 
 NAME = "greedy"
-SETTINGS = {"orders": ("all", "graph"), "improve": ("on", "off")}
+SETTINGS = {"orders": ("all", "graph"), "improve": ("on", "off"), "fusion": ("on", "off")}
 SHRINK = (0.96, 0.9, 0.8)
 """Fractions of the capacity tried when placement alone costs traffic."""
 EFFORT_STEPS = 10_000
@@ -116,7 +117,9 @@ class _Search:
         memory = problem.memory
         self._capacity = memory.capacity_bytes - memory.capacity_bytes % memory.alignment_bytes
         graph_order = tuple(range(problem.operators))
-        only_graph = settings.get("orders", "all") == "graph"
+        fused = settings.get("fusion", "on") == "on"
+        self._layers = () if fused else layers_of(problem.graph)
+        only_graph = settings.get("orders", "all") == "graph" or not fused
         self._orders = (graph_order,) if only_graph else candidate_orders(problem)
         self.score: tuple[int, int] = (0, 0)
         self.order: tuple[int, ...] = graph_order
@@ -126,7 +129,7 @@ class _Search:
         """Order with the least traffic first; an order that cannot win is skipped."""
         found = []
         for order in self._orders:
-            accesses = timeline(self._problem, order)
+            accesses = timeline(self._problem, order, self._layers)
             kept = self._kept(accesses, self._capacity, thorough=False)
             found.append((total_traffic(accesses, kept), accesses))
         for _, accesses in sorted(found, key=lambda item: item[0]):
@@ -141,7 +144,7 @@ class _Search:
         """Order with the fewest live bytes first; all are placed."""
         peaks = [max(live_bytes(self._problem, order), default=0) for order in self._orders]
         for _, order in sorted(zip(peaks, self._orders, strict=True)):
-            accesses = timeline(self._problem, order)
+            accesses = timeline(self._problem, order, self._layers)
             yield from self._place(accesses, self._kept(accesses, self._capacity))
 
     def _kept(self, accesses: Timeline, capacity_bytes: int, thorough: bool = True) -> Kept:
@@ -195,6 +198,20 @@ class _Search:
         score = self._judge(accesses.order, placement)
         if self.placement is None or score < self.score:
             self.score, self.order, self.placement = score, accesses.order, placement
+
+
+def layers_of(graph: Graph) -> tuple[int, ...]:
+    """Per operator in graph order, the number of the layer it is a part of.
+
+    Tiles of one operator that follow one another are a layer.
+    """
+    numbers: list[int] = []
+    last: str | None = None
+    for op in graph.operators:
+        whole = op.parent or op.name
+        numbers.append((numbers[-1] if numbers else -1) + (whole != last))
+        last = whole
+    return tuple(numbers)
 
 
 def _assemble(

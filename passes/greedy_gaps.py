@@ -29,6 +29,8 @@ class Timeline:
         steps: per storage, the steps that use it, ascending.
         last_write: per storage, index into ``steps`` of its last write, or -1.
         writes: per storage, per use: 1 when the use writes it.
+        layers: per step, the layer it is a part of, where nothing stays from one layer to the
+            next; empty where anything may.
     """
 
     problem: PlanningProblem
@@ -36,10 +38,20 @@ class Timeline:
     steps: tuple[tuple[int, ...], ...]
     last_write: tuple[int, ...]
     writes: tuple[bytes, ...]
+    layers: tuple[int, ...] = ()
 
     def gaps(self, value: int) -> Kept:
-        """All gaps kept (1) or evicted (0)."""
+        """All gaps kept (1) or evicted (0); those between layers apart are always evicted."""
+        if value and self.layers:
+            return [
+                bytearray(map(self.may_stay, steps, steps[1:])) if steps else bytearray()
+                for steps in self.steps
+            ]
         return [bytearray([value]) * max(0, len(steps) - 1) for steps in self.steps]
+
+    def may_stay(self, step: int, following: int) -> bool:
+        """Whether a storage used at ``step`` and next at ``following`` may stay between them."""
+        return not self.layers or self.layers[step] == self.layers[following]
 
     def traffic(self, storage: int, kept: bytearray) -> int:
         """Bytes moved for ``storage`` when it stays in the kept gaps only."""
@@ -89,8 +101,16 @@ class Timeline:
         return [stay for v in range(len(self.steps)) for stay in self.stays_of(v, kept[v])]
 
 
-def timeline(problem: PlanningProblem, order: Sequence[int]) -> Timeline:
-    """Index the accesses of each storage under ``order``."""
+def timeline(
+    problem: PlanningProblem, order: Sequence[int], layers: Sequence[int] = ()
+) -> Timeline:
+    """Index the accesses of each storage under ``order``.
+
+    Args:
+        problem: the indexed problem.
+        order: operator indices in execution order.
+        layers: per step, the layer it is a part of, to let nothing stay between layers.
+    """
     steps: list[list[int]] = [[] for _ in problem.storages]
     writes: list[bytearray] = [bytearray() for _ in problem.storages]
     for step, operator in enumerate(order):
@@ -107,6 +127,7 @@ def timeline(problem: PlanningProblem, order: Sequence[int]) -> Timeline:
         tuple(map(tuple, steps)),
         tuple(flags.rfind(1) for flags in writes),
         tuple(map(bytes, writes)),
+        tuple(layers),
     )
 
 
@@ -184,11 +205,21 @@ class _Replacement:
         if self._free < 0:
             self._make_room(step)
         for v in operands:
-            if self._resident[v] and self._next_use[v] == len(self._accesses.steps[v]):
+            if self._resident[v] and self._leaves(v, step):
                 self._resident[v] = 0
                 self._free += problem.size[v]
             elif self._resident[v]:
                 self._offer(v)
+
+    def _leaves(self, storage: int, step: int) -> bool:
+        """Whether the use at ``step`` is the last for which ``storage`` may be resident."""
+        use, steps = self._next_use[storage], self._accesses.steps[storage]
+        if use == len(steps):
+            return True
+        if self._accesses.may_stay(step, steps[use]):
+            return False
+        self._dirty[storage] = 0
+        return True
 
     def _offer(self, storage: int) -> None:
         """Enter ``storage`` as a candidate for eviction until its next use."""
@@ -263,9 +294,10 @@ def keep_more(accesses: Timeline, kept: Kept, capacity_bytes: int) -> None:
     for v, flags in enumerate(kept):
         gap = flags.find(0)
         while gap >= 0:
-            length = accesses.steps[v][gap + 1] - accesses.steps[v][gap]
-            saved = _saved(accesses, v, flags, gap)
-            gaps.append((-saved / (problem.size[v] * length), v, gap))
+            before, after = accesses.steps[v][gap : gap + 2]
+            if accesses.may_stay(before, after):
+                saved = _saved(accesses, v, flags, gap)
+                gaps.append((-saved / (problem.size[v] * (after - before)), v, gap))
             gap = flags.find(0, gap + 1)
     for _, v, gap in sorted(gaps):
         low, high = _added(accesses, v, kept[v], gap)
