@@ -1,0 +1,617 @@
+"""Numba state machine of the memory-mapping game; ``rl_mapper.game`` states the rules.
+
+Everything is integers in a few tables. Each write to a table goes through a log, so that a decision
+is undone by playing the log backwards; segments, stays and loads are only ever appended, and their
+counts are logged like everything else.
+
+*Segments* are rectangles of address x time that are taken. They are appended in the order of
+decisions and end no later than one step after the one being decided, so those that reach beyond
+boundary ``s`` all lie behind the count noted when step ``s`` began.
+
+*Spare* of a step is the bytes that DRAM could still move while it runs. A LOAD takes it from the
+latest steps before its use. LOADs run first in, first out, in the order of their decisions: what a
+new one takes far back moves those before it to earlier windows, which need their space earlier.
+"""
+
+from typing import NamedTuple
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+
+COPY, NOCOPY, DROP = 0, 1, 2
+ACTIONS = 3
+ILLEGAL = -(1 << 62)
+
+# Columns of Rules.decision.
+STORAGE, STEP, DEFINES, WRITES, DIRECT_BYTES, DIRECT_READ, ONCHIP_BYTES, TAKES, NEXT, PREVIOUS = (
+    range(10)
+)
+DECISION_COLUMNS = 10
+# Columns of Rules.storage.
+SIZE, MOVED_BYTES, IN_DRAM, OUT_DRAM = range(4)
+STORAGE_COLUMNS = 4
+# Columns of Rules.step.
+COMPUTE, STREAMED, FIRST = range(3)
+STEP_COLUMNS = 3
+# Entries of Rules.limits.
+CAPACITY, BANDWIDTH, LATENCY, LOAD_BYTES, STORE_BYTES, BANK_BYTES, LOOKBACK = range(7)
+LIMITS = 7
+
+# Tables of State by number in the log.
+T_SCALAR, T_HOLD, T_TIME, T_STAY = range(4)
+# Columns of State.scalar[0].
+CURSOR, SEGMENTS, STAYS, LOADS, CYCLES = range(5)
+SCALARS = 5
+# Columns of State.hold, per storage.
+ADDRESS, UNTIL, STAY, VALID, WRITTEN = range(5)
+HOLD_COLUMNS = 5
+# Columns of State.time, per step.
+DIRECT, READS, ONCHIP, CYCLES_OF, SPARE, LOADED_BYTES, SEGMENTS_BEFORE = range(7)
+TIME_COLUMNS = 7
+# Columns of State.stay.
+S_STORAGE, S_ADDRESS, S_RESERVED, S_START, S_END, S_LOADED, S_ISSUE, S_DEADLINE, S_FLOOR = range(9)
+STAY_COLUMNS = 9
+# Columns of State.segment.
+LOW, HIGH, BEGIN, END, OWNER = range(5)
+SEGMENT_COLUMNS = 5
+LOG_PER_DECISION = 24
+"""Log entries kept free for each decision to come."""
+
+
+class Rules(NamedTuple):
+    """An instance of the game: A decisions, V storages, N steps; nothing here changes.
+
+    Attributes:
+        decision: one row per decision [A, 10].
+        storage: one row per storage [V, 4].
+        step: one row per step, ``FIRST`` being its first decision [N + 1, 3].
+        limits: the machine [7].
+    """
+
+    decision: Ints
+    storage: Ints
+    step: Ints
+    limits: Ints
+
+
+class State(NamedTuple):
+    """A position of the game; the caller owns the arrays.
+
+    Attributes:
+        scalar: counts and the latency so far [1, 5].
+        hold: where each storage is [V, 5].
+        time: what each step does [N + 1, 7].
+        stay: stays on chip, in order of decision [A, 9].
+        segment: taken address x time, in order of decision [S, 5].
+        load: stay and bytes charged of each LOAD, first in first out [A, 2].
+        action: decisions made [A].
+        forced: decisions that must be Drop; undoing leaves them [A].
+        log: (table, row, column, old value) [K, 4].
+        marks: length of the log before each decision [A + 1].
+        length: length of the log [1].
+        low: scratch for placement [S].
+        high: scratch for placement [S].
+    """
+
+    scalar: Ints
+    hold: Ints
+    time: Ints
+    stay: Ints
+    segment: Ints
+    load: Ints
+    action: Ints
+    forced: Ints
+    log: Ints
+    marks: Ints
+    length: Ints
+    low: Ints
+    high: Ints
+
+
+@numba.njit(cache=True)
+def reset(rules: Rules, state: State) -> None:
+    """The position before the first decision; every access counts as Drop."""
+    state.scalar[:] = 0
+    state.length[0] = 0
+    state.forced[:] = 0
+    for v in range(rules.storage.shape[0]):
+        state.hold[v, ADDRESS] = -1
+        state.hold[v, UNTIL] = 0
+        state.hold[v, STAY] = -1
+        state.hold[v, VALID] = 0 if rules.storage[v, IN_DRAM] else -1
+        state.hold[v, WRITTEN] = -1
+    state.time[:] = 0
+    for a in range(rules.decision.shape[0]):
+        t = rules.decision[a, STEP]
+        state.time[t, DIRECT] += rules.decision[a, DIRECT_BYTES]
+        state.time[t, READS] += rules.decision[a, DIRECT_READ]
+    for t in range(rules.step.shape[0] - 1):
+        state.time[t, CYCLES_OF] = _cycles(rules, state, t)
+        state.scalar[0, CYCLES] += state.time[t, CYCLES_OF]
+    _enter(rules, state, 0)
+    state.length[0] = 0
+
+
+@numba.njit(cache=True)
+def play(rules: Rules, state: State, action: int) -> int:
+    """Decide the next access; cycles gained, or ILLEGAL with the position unchanged."""
+    a = state.scalar[0, CURSOR]
+    if a >= rules.decision.shape[0]:
+        return ILLEGAL
+    before = state.length[0]
+    state.marks[a] = before
+    old = state.scalar[0, CYCLES]
+    if not _decide(rules, state, a, action):
+        _rewind(state, before)
+        return ILLEGAL
+    state.action[a] = action
+    _set(state, T_SCALAR, 0, CURSOR, a + 1)
+    _enter(rules, state, rules.decision[a, STEP] + 1)
+    return old - state.scalar[0, CYCLES]
+
+
+@numba.njit(cache=True)
+def undo(state: State) -> None:
+    """Take back the last decision."""
+    a = state.scalar[0, CURSOR]
+    if a > 0:
+        _rewind(state, state.marks[a - 1])
+
+
+@numba.njit(cache=True)
+def legal(rules: Rules, state: State, mask: NDArray[np.bool_]) -> int:
+    """Which actions the next decision has, by trying each; their number. ``mask`` is [3]."""
+    a = state.scalar[0, CURSOR]
+    count = 0
+    for action in range(ACTIONS):
+        mask[action] = False
+        if a >= rules.decision.shape[0]:
+            continue
+        before = state.length[0]
+        mask[action] = _decide(rules, state, a, action)
+        _rewind(state, before)
+        count += mask[action]
+    return count
+
+
+@numba.njit(cache=True)
+def back_up(rules: Rules, state: State) -> int:
+    """At a dead end: go back to where the stuck storage was written, and Drop it there.
+
+    Decisions after that point are taken back. Returns the number of decisions taken back.
+    """
+    v = rules.decision[state.scalar[0, CURSOR], STORAGE]
+    count = 0
+    while state.scalar[0, CURSOR] > 0:
+        undo(state)
+        count += 1
+        a = state.scalar[0, CURSOR]
+        if rules.decision[a, STORAGE] == v and rules.decision[a, WRITES]:
+            state.forced[a] = 1
+            if play(rules, state, DROP) != ILLEGAL:
+                return count
+    return count
+
+
+@numba.njit(cache=True)
+def follow(rules: Rules, state: State, wishes: Ints, limit: int) -> int:
+    """Play ``wishes`` to the end; what is not legal becomes the nearest legal action.
+
+    ``wishes`` holds 0 to 2, or 3 for "on chip if possible". NoCopy and Copy stand in for each
+    other, then Drop; Drop is replaced by NoCopy. Dead ends are backed up.
+
+    Args:
+        rules: the game.
+        state: any position; play goes on from there.
+        wishes: one per decision [A].
+        limit: most decisions made, those taken back included.
+
+    Returns:
+        The number of decisions made; the game has not ended if that is ``limit``.
+    """
+    total = rules.decision.shape[0]
+    made = 0
+    while state.scalar[0, CURSOR] < total and made < limit:
+        wish = wishes[state.scalar[0, CURSOR]]
+        made += 1
+        if wish == DROP:
+            if play(rules, state, DROP) != ILLEGAL:
+                continue
+            wish = NOCOPY
+        first = COPY if wish == COPY else NOCOPY
+        if play(rules, state, first) != ILLEGAL:
+            continue
+        if play(rules, state, COPY + NOCOPY - first) != ILLEGAL:
+            continue
+        if play(rules, state, DROP) != ILLEGAL:
+            continue
+        back_up(rules, state)
+    return made
+
+
+@numba.njit(cache=True)
+def rollout(rules: Rules, state: State, weights: NDArray[np.float64], seed: int) -> int:
+    """Play at random to the end; the number of decisions made, those taken back included.
+
+    Args:
+        rules: the game.
+        state: any position.
+        weights: chance of Copy, NoCopy and Drop relative to each other [3].
+        seed: of the choices.
+    """
+    np.random.seed(seed)
+    total = rules.decision.shape[0]
+    mask = np.zeros(ACTIONS, dtype=np.bool_)
+    made = 0
+    while state.scalar[0, CURSOR] < total:
+        if legal(rules, state, mask) == 0:
+            back_up(rules, state)
+            continue
+        mass = 0.0
+        for action in range(ACTIONS):
+            mass += weights[action] * mask[action]
+        chosen = -1
+        at = np.random.random() * mass
+        for action in range(ACTIONS):
+            if mask[action]:
+                chosen = action
+                at -= weights[action]
+                if at < 0.0 and mass > 0.0:
+                    break
+        play(rules, state, chosen)
+        made += 1
+    return made
+
+
+@numba.njit(cache=True)
+def _set(state: State, table: int, row: int, column: int, value: int) -> None:
+    n = state.length[0]
+    state.log[n, 0] = table
+    state.log[n, 1] = row
+    state.log[n, 2] = column
+    if table == T_SCALAR:
+        state.log[n, 3] = state.scalar[row, column]
+        state.scalar[row, column] = value
+    elif table == T_HOLD:
+        state.log[n, 3] = state.hold[row, column]
+        state.hold[row, column] = value
+    elif table == T_TIME:
+        state.log[n, 3] = state.time[row, column]
+        state.time[row, column] = value
+    else:
+        state.log[n, 3] = state.stay[row, column]
+        state.stay[row, column] = value
+    state.length[0] = n + 1
+
+
+@numba.njit(cache=True)
+def _rewind(state: State, length: int) -> None:
+    for n in range(state.length[0] - 1, length - 1, -1):
+        table, row = state.log[n, 0], state.log[n, 1]
+        column, old = state.log[n, 2], state.log[n, 3]
+        if table == T_SCALAR:
+            state.scalar[row, column] = old
+        elif table == T_HOLD:
+            state.hold[row, column] = old
+        elif table == T_TIME:
+            state.time[row, column] = old
+        else:
+            state.stay[row, column] = old
+    state.length[0] = length
+
+
+@numba.njit(cache=True)
+def _cycles(rules: Rules, state: State, t: int) -> int:
+    """Cycles of step ``t``: computation, scratchpad and DRAM overlap; the first read delays all."""
+    moved = state.time[t, DIRECT] + rules.step[t, STREAMED]
+    longest = max(
+        rules.step[t, COMPUTE],
+        -(-moved // rules.limits[BANDWIDTH]),
+        -(-state.time[t, ONCHIP] // rules.limits[BANK_BYTES]),
+    )
+    return longest + (rules.limits[LATENCY] if state.time[t, READS] else 0)
+
+
+@numba.njit(cache=True)
+def _enter(rules: Rules, state: State, t: int) -> None:
+    """Close the steps that have no decision left, up to the one decided next."""
+    total = rules.decision.shape[0]
+    a = state.scalar[0, CURSOR]
+    steps = rules.step.shape[0] - 1
+    current = rules.decision[a, STEP] if a < total else steps
+    for closed in range(t - 1, current):
+        if closed >= 0:
+            supply = state.time[closed, CYCLES_OF] * rules.limits[BANDWIDTH]
+            spare = supply - state.time[closed, DIRECT] - rules.step[closed, STREAMED]
+            _set(state, T_TIME, closed, SPARE, max(0, spare))
+        _set(state, T_TIME, closed + 1, SEGMENTS_BEFORE, state.scalar[0, SEGMENTS])
+
+
+@numba.njit(cache=True)
+def _decide(rules: Rules, state: State, a: int, action: int) -> bool:
+    if state.forced[a] and action != DROP:
+        return False
+    v = rules.decision[a, STORAGE]
+    writes = rules.decision[a, WRITES] > 0
+    if action == DROP:
+        return _drop(rules, state, a)
+    if writes and rules.storage[v, OUT_DRAM]:
+        return False
+    if action == COPY:
+        if not _copy(rules, state, a):
+            return False
+    elif not _keep(rules, state, a):
+        return False
+    if writes:
+        _set(state, T_HOLD, v, VALID, -1)
+        _set(state, T_HOLD, v, WRITTEN, rules.decision[a, STEP])
+    _on_chip(rules, state, a)
+    return True
+
+
+@numba.njit(cache=True)
+def _on_chip(rules: Rules, state: State, a: int) -> None:
+    """The step no longer moves this operand through DRAM."""
+    t = rules.decision[a, STEP]
+    time = state.time
+    _set(state, T_TIME, t, DIRECT, time[t, DIRECT] - rules.decision[a, DIRECT_BYTES])
+    _set(state, T_TIME, t, READS, time[t, READS] - rules.decision[a, DIRECT_READ])
+    _set(state, T_TIME, t, ONCHIP, time[t, ONCHIP] + rules.decision[a, ONCHIP_BYTES])
+    old = time[t, CYCLES_OF]
+    new = _cycles(rules, state, t)
+    _set(state, T_TIME, t, CYCLES_OF, new)
+    _set(state, T_SCALAR, 0, CYCLES, state.scalar[0, CYCLES] - old + new)
+
+
+@numba.njit(cache=True)
+def _drop(rules: Rules, state: State, a: int) -> bool:
+    v, t = rules.decision[a, STORAGE], rules.decision[a, STEP]
+    if not rules.decision[a, DEFINES] and state.hold[v, VALID] < 0:
+        if not _store(rules, state, v, t):
+            return False
+    _set(state, T_HOLD, v, ADDRESS, -1)
+    if rules.decision[a, WRITES]:
+        _set(state, T_HOLD, v, VALID, t + 1)
+    return True
+
+
+@numba.njit(cache=True)
+def _keep(rules: Rules, state: State, a: int) -> bool:
+    """NoCopy: an output comes into being on chip, an operand stays where it is."""
+    v, t = rules.decision[a, STORAGE], rules.decision[a, STEP]
+    if rules.decision[a, DEFINES]:
+        address = _take_over(rules, state, a)
+        if address < 0:
+            address = _place(rules, state, rules.storage[v, SIZE], t, t + 1)
+        return address >= 0 and _begin(rules, state, v, address, t, t, 0, t)
+    address, until = state.hold[v, ADDRESS], state.hold[v, UNTIL]
+    if address < 0:
+        return False
+    if until <= t and not _extend(rules, state, v, until, t + 1):
+        return False
+    return True
+
+
+@numba.njit(cache=True)
+def _take_over(rules: Rules, state: State, a: int) -> int:
+    """Address of the operand that this output may replace in place, or -1."""
+    w, t = rules.decision[a, TAKES], rules.decision[a, STEP]
+    if w < 0 or state.hold[w, ADDRESS] < 0 or state.hold[w, UNTIL] != t + 1:
+        return -1
+    low = state.hold[w, ADDRESS]
+    high = low + rules.storage[rules.decision[a, STORAGE], SIZE]
+    return low if _free(state, low, high, t, t + 1, w) else -1
+
+
+@numba.njit(cache=True)
+def _copy(rules: Rules, state: State, a: int) -> bool:
+    """A LOAD that is complete when the step begins, in the latest window that has the spare."""
+    v, t = rules.decision[a, STORAGE], rules.decision[a, STEP]
+    if rules.decision[a, DEFINES] or t == 0 or not _room(rules, state):
+        return False
+    if state.hold[v, VALID] < 0 and not _store(rules, state, v, t):
+        return False
+    charge = rules.storage[v, MOVED_BYTES] + rules.limits[LOAD_BYTES]
+    first = _take_spare(rules, state, t, charge)
+    if first < 0:
+        return False
+    floor = state.hold[v, VALID]
+    if state.hold[v, STAY] >= 0:
+        floor = max(floor, state.stay[state.hold[v, STAY], S_END])
+    issue = _queue(state, t, charge, first)
+    if issue < floor or not _move_loads(rules, state, t, charge, first):
+        return False
+    address = _place(rules, state, rules.storage[v, SIZE], issue, t + 1)
+    if address < 0 or not _begin(rules, state, v, address, issue, t, 1, floor):
+        return False
+    n = state.scalar[0, LOADS]
+    state.load[n, 0] = state.hold[v, STAY]
+    state.load[n, 1] = charge
+    _set(state, T_SCALAR, 0, LOADS, n + 1)
+    return True
+
+
+@numba.njit(cache=True)
+def _take_spare(rules: Rules, state: State, t: int, charge: int) -> int:
+    """Take ``charge`` bytes from the latest steps before ``t``; the first step taken from, or -1."""
+    need = charge
+    for i in range(t - 1, max(-1, t - 1 - rules.limits[LOOKBACK]), -1):
+        taken = min(need, state.time[i, SPARE])
+        if taken:
+            _set(state, T_TIME, i, SPARE, state.time[i, SPARE] - taken)
+            _set(state, T_TIME, i, LOADED_BYTES, state.time[i, LOADED_BYTES] + taken)
+            need -= taken
+        if need == 0:
+            return i
+    return -1
+
+
+@numba.njit(cache=True)
+def _queue(state: State, t: int, charge: int, first: int) -> int:
+    """Step in which the last ``charge`` loaded bytes before ``t`` begin to move."""
+    need = charge
+    for i in range(t - 1, first - 1, -1):
+        need -= state.time[i, LOADED_BYTES]
+        if need <= 0:
+            return i
+    return first
+
+
+@numba.njit(cache=True)
+def _move_loads(rules: Rules, state: State, t: int, charge: int, first: int) -> bool:
+    """Move earlier LOADs in front of a new one that took spare back to step ``first``."""
+    behind = charge
+    i = t
+    left = 0
+    for n in range(state.scalar[0, LOADS] - 1, -1, -1):
+        stay = state.load[n, 0]
+        if state.stay[stay, S_RESERVED] <= first:
+            return True
+        behind += state.load[n, 1]
+        while left < behind:
+            i -= 1
+            left += state.time[i, LOADED_BYTES]
+        reserved = state.stay[stay, S_RESERVED]
+        if i < reserved:
+            if i < state.stay[stay, S_FLOOR]:
+                return False
+            v = state.stay[stay, S_STORAGE]
+            low = state.stay[stay, S_ADDRESS]
+            high = low + rules.storage[v, SIZE]
+            if not _free(state, low, high, i, reserved, -1):
+                return False
+            if not _append(state, low, high, i, reserved, v):
+                return False
+            _set(state, T_STAY, stay, S_RESERVED, i)
+    return True
+
+
+@numba.njit(cache=True)
+def _store(rules: Rules, state: State, v: int, t: int) -> bool:
+    """A STORE in the earliest window after the last write, complete at boundary ``t``."""
+    if state.hold[v, ADDRESS] < 0 or not _room(rules, state):
+        return False
+    begin = state.hold[v, WRITTEN] + 1
+    need = rules.storage[v, MOVED_BYTES] + rules.limits[STORE_BYTES]
+    for i in range(begin, t):
+        taken = min(need, state.time[i, SPARE])
+        if taken:
+            _set(state, T_TIME, i, SPARE, state.time[i, SPARE] - taken)
+            need -= taken
+        if need == 0:
+            if i + 1 > state.hold[v, UNTIL]:
+                if not _extend(rules, state, v, state.hold[v, UNTIL], i + 1):
+                    return False
+            stay = state.hold[v, STAY]
+            _set(state, T_STAY, stay, S_ISSUE, begin)
+            _set(state, T_STAY, stay, S_DEADLINE, i + 1)
+            _set(state, T_HOLD, v, VALID, i + 1)
+            return True
+    return False
+
+
+@numba.njit(cache=True)
+def _extend(rules: Rules, state: State, v: int, begin: int, end: int) -> bool:
+    """Lengthen the stay of ``v``, which ends at ``begin``, to ``end`` if the space is free."""
+    low = state.hold[v, ADDRESS]
+    high = low + rules.storage[v, SIZE]
+    if not _free(state, low, high, begin, end, -1):
+        return False
+    if not _append(state, low, high, begin, end, v):
+        return False
+    _set(state, T_HOLD, v, UNTIL, end)
+    _set(state, T_STAY, state.hold[v, STAY], S_END, end)
+    return True
+
+
+@numba.njit(cache=True)
+def _begin(
+    rules: Rules,
+    state: State,
+    v: int,
+    address: int,
+    reserved: int,
+    t: int,
+    loaded: int,
+    floor: int,
+) -> bool:
+    """A new stay of ``v`` from ``reserved`` to the end of step ``t``."""
+    if not _append(state, address, address + rules.storage[v, SIZE], reserved, t + 1, v):
+        return False
+    n = state.scalar[0, STAYS]
+    row = state.stay[n]
+    row[S_STORAGE] = v
+    row[S_ADDRESS] = address
+    row[S_RESERVED] = reserved
+    row[S_START] = t
+    row[S_END] = t + 1
+    row[S_LOADED] = loaded
+    row[S_ISSUE] = -1
+    row[S_DEADLINE] = -1
+    row[S_FLOOR] = floor
+    _set(state, T_SCALAR, 0, STAYS, n + 1)
+    _set(state, T_HOLD, v, ADDRESS, address)
+    _set(state, T_HOLD, v, UNTIL, t + 1)
+    _set(state, T_HOLD, v, STAY, n)
+    return True
+
+
+@numba.njit(cache=True)
+def _room(rules: Rules, state: State) -> bool:
+    """Whether the log can take a transfer that touches every step, and simple decisions after."""
+    left = rules.decision.shape[0] - state.scalar[0, CURSOR]
+    needed = state.length[0] + 3 * rules.step.shape[0] + LOG_PER_DECISION * left
+    return bool(needed <= state.log.shape[0])
+
+
+@numba.njit(cache=True)
+def _append(state: State, low: int, high: int, begin: int, end: int, owner: int) -> bool:
+    n = state.scalar[0, SEGMENTS]
+    if n == state.segment.shape[0]:
+        return False
+    row = state.segment[n]
+    row[LOW] = low
+    row[HIGH] = high
+    row[BEGIN] = begin
+    row[END] = end
+    row[OWNER] = owner
+    _set(state, T_SCALAR, 0, SEGMENTS, n + 1)
+    return True
+
+
+@numba.njit(cache=True)
+def _free(state: State, low: int, high: int, begin: int, end: int, ignored: int) -> bool:
+    """Whether nobody but ``ignored`` takes a byte of [low, high) during [begin, end)."""
+    for n in range(state.scalar[0, SEGMENTS] - 1, state.time[begin, SEGMENTS_BEFORE] - 1, -1):
+        row = state.segment[n]
+        if row[LOW] < high and row[HIGH] > low and row[END] > begin and row[BEGIN] < end:
+            if row[OWNER] != ignored:
+                return False
+    return True
+
+
+@numba.njit(cache=True)
+def _place(rules: Rules, state: State, size: int, begin: int, end: int) -> int:
+    """Lowest address free during [begin, end), or -1."""
+    low, high = state.low, state.high
+    count = 0
+    for n in range(state.time[begin, SEGMENTS_BEFORE], state.scalar[0, SEGMENTS]):
+        row = state.segment[n]
+        if row[END] > begin and row[BEGIN] < end:
+            at = count
+            while at > 0 and low[at - 1] > row[LOW]:
+                low[at] = low[at - 1]
+                high[at] = high[at - 1]
+                at -= 1
+            low[at] = row[LOW]
+            high[at] = row[HIGH]
+            count += 1
+    reached = 0
+    for n in range(count):
+        if low[n] - reached >= size:
+            return reached
+        reached = max(reached, high[n])
+    return reached if reached + size <= rules.limits[CAPACITY] else -1

@@ -1,0 +1,81 @@
+"""From a finished play to a plan, and what the plan costs under each model of latency."""
+
+from dataclasses import dataclass
+
+from stowplan.errors import InternalError
+from stowplan.ir.plan import DirectAccess, Plan, Proof, Residency, Transfer, TransferKind
+from stowplan.rl_mapper import game_kernels as kernels
+from stowplan.rl_mapper.game import DROP, Game, Instance
+from stowplan.simulator.engine import simulate
+from stowplan.simulator.lower import lower
+
+OPEN_PROOF = Proof("cycles", 0, 0, method="memory-mapping game", bound_source="")
+"""Proof of a plan whose objective has not been evaluated yet."""
+
+
+def plan_of(game: Game, planner: str = "rl", proof: Proof = OPEN_PROOF) -> Plan:
+    """The plan of a finished play.
+
+    Args:
+        game: a play in which all is decided.
+        planner: registry name of the planner.
+        proof: what is known of the objective.
+    """
+    if not game.done:
+        raise InternalError("the play is not finished, so it is no plan yet")
+    instance = game.instance
+    problem = instance.problem
+    residencies, transfers = _stays(game)
+    accesses = [
+        DirectAccess(problem.storages[row[kernels.STORAGE]].name, int(row[kernels.STEP]))
+        for row, action in zip(instance.rules.decision, game.actions, strict=True)
+        if action == DROP
+    ]
+    return Plan(
+        model_hash=problem.graph.hash,
+        target_hash=instance.target.hash,
+        planner=planner,
+        track_weights=not problem.memory.stream_weights,
+        order=tuple(problem.graph.operators[o].name for o in instance.order),
+        residencies=tuple(sorted(residencies, key=lambda r: (r.start, r.address, r.storage))),
+        transfers=tuple(
+            sorted(transfers, key=lambda t: (t.issue, t.deadline, t.kind.value, t.storage))
+        ),
+        direct=tuple(sorted(accesses, key=lambda a: (a.step, a.storage))),
+        proof=proof,
+    )
+
+
+def _stays(game: Game) -> tuple[list[Residency], list[Transfer]]:
+    storages = game.instance.problem.storages
+    residencies, transfers = [], []
+    for row in game.state.stay[: game.state.scalar[0, kernels.STAYS]].tolist():
+        name = storages[row[kernels.S_STORAGE]].name
+        reserved, start = row[kernels.S_RESERVED], row[kernels.S_START]
+        address = row[kernels.S_ADDRESS]
+        residencies.append(Residency(name, start, row[kernels.S_END], address, reserved))
+        if row[kernels.S_LOADED]:
+            transfers.append(Transfer(TransferKind.LOAD, name, reserved, start))
+        if row[kernels.S_DEADLINE] >= 0:
+            issue, deadline = row[kernels.S_ISSUE], row[kernels.S_DEADLINE]
+            transfers.append(Transfer(TransferKind.STORE, name, issue, deadline))
+    return residencies, transfers
+
+
+@dataclass(frozen=True, slots=True)
+class Latencies:
+    """Cycles of one play: as the game counts, and as the simulator does."""
+
+    game_cycles: int
+    simulated_cycles: int
+
+
+def simulated_cycles(instance: Instance, plan: Plan) -> int:
+    """Cycles of ``plan`` on the simulated machine."""
+    program = lower(instance.problem.graph, plan, instance.target)
+    return simulate(program, instance.target).cycles
+
+
+def latencies(game: Game) -> Latencies:
+    """Both latencies of a finished play."""
+    return Latencies(game.cycles, simulated_cycles(game.instance, plan_of(game)))
