@@ -7,8 +7,8 @@ from stowplan.ilp.schedule import Schedule
 from stowplan.ir.plan import Proof
 from stowplan.passes.assemble import assemble_plan
 from stowplan.passes.greedy_gaps import Kept, timeline
-from stowplan.passes.greedy_pack import takeovers
 from stowplan.passes.greedy_place import place_in_time
+from stowplan.passes.takeovers import takeovers
 
 
 def place_with_evictions(best: Incumbent, schedule: Schedule, method: str) -> bool:

@@ -12,6 +12,7 @@ order, each reading its operands from DRAM and leaving its results there).
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import product
 from time import monotonic
 
 from stowplan.errors import InternalError, UsageError
@@ -27,12 +28,13 @@ from stowplan.passes.greedy_gaps import (
     timeline,
     total_traffic,
 )
-from stowplan.passes.greedy_pack import place_offline, takeovers
+from stowplan.passes.greedy_pack import place_offline
 from stowplan.passes.greedy_place import Placement, place_in_time
 from stowplan.passes.latency import latency_model
 from stowplan.passes.order import candidate_orders, live_bytes
 from stowplan.passes.planner import OBJECTIVES, PlanOptions, Progress
 from stowplan.passes.problem import PlanningProblem, planning_problem
+from stowplan.passes.takeovers import takeovers
 from stowplan.targets.target import Target
 
 NAME = "greedy"
@@ -128,8 +130,8 @@ class _Search:
     def by_traffic(self) -> Iterator[None]:
         """Order with the least traffic first; an order that cannot win is skipped."""
         found = []
-        for order in self._orders:
-            accesses = timeline(self._problem, order, self._layers)
+        for order, pairs in product(self._orders, (self._pairs, ())):
+            accesses = timeline(self._problem, order, self._layers, pairs)
             kept = self._kept(accesses, self._capacity, thorough=False)
             found.append((total_traffic(accesses, kept), accesses))
         for _, accesses in sorted(found, key=lambda item: item[0]):
@@ -148,7 +150,7 @@ class _Search:
             yield from self._place(accesses, self._kept(accesses, self._capacity))
 
     def _kept(self, accesses: Timeline, capacity_bytes: int, thorough: bool = True) -> Kept:
-        if max(live_bytes(self._problem, accesses.order), default=0) <= capacity_bytes:
+        if accesses.live_bytes() <= capacity_bytes:
             return accesses.gaps(1)
         if thorough:
             return best_gaps(accesses, capacity_bytes)

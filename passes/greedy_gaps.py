@@ -9,11 +9,14 @@ there is to decide. Addresses are left out here; :mod:`stowplan.passes.greedy_pl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
+from operator import sub
 
 import numpy as np
 
 from stowplan.passes.assemble import Stay
+from stowplan.passes.order import live_bytes
 from stowplan.passes.problem import PlanningProblem
+from stowplan.passes.takeovers import Takeovers
 
 Kept = list[bytearray]
 """Per storage, per gap: 1 when the storage stays."""
@@ -31,6 +34,8 @@ class Timeline:
         writes: per storage, per use: 1 when the use writes it.
         layers: per step, the layer it is a part of, where nothing stays from one layer to the
             next; empty where anything may.
+        shared: per step, bytes of results that lie where an operand of the step ends; empty where
+            nothing is replaced in place.
     """
 
     problem: PlanningProblem
@@ -39,6 +44,12 @@ class Timeline:
     last_write: tuple[int, ...]
     writes: tuple[bytes, ...]
     layers: tuple[int, ...] = ()
+    shared: tuple[int, ...] = ()
+
+    def live_bytes(self) -> int:
+        """Most bytes live at a step when nothing is evicted."""
+        live = live_bytes(self.problem, self.order)
+        return max(map(sub, live, self.shared) if self.shared else live, default=0)
 
     def gaps(self, value: int) -> Kept:
         """All gaps kept (1) or evicted (0); those between layers apart are always evicted."""
@@ -102,7 +113,10 @@ class Timeline:
 
 
 def timeline(
-    problem: PlanningProblem, order: Sequence[int], layers: Sequence[int] = ()
+    problem: PlanningProblem,
+    order: Sequence[int],
+    layers: Sequence[int] = (),
+    pairs: Takeovers = (),
 ) -> Timeline:
     """Index the accesses of each storage under ``order``.
 
@@ -110,6 +124,7 @@ def timeline(
         problem: the indexed problem.
         order: operator indices in execution order.
         layers: per step, the layer it is a part of, to let nothing stay between layers.
+        pairs: in-place pairs, to count the space of a result that replaces an operand once.
     """
     steps: list[list[int]] = [[] for _ in problem.storages]
     writes: list[bytearray] = [bytearray() for _ in problem.storages]
@@ -128,6 +143,23 @@ def timeline(
         tuple(flags.rfind(1) for flags in writes),
         tuple(map(bytes, writes)),
         tuple(layers),
+        _shared(problem, order, pairs, steps),
+    )
+
+
+def _shared(
+    problem: PlanningProblem,
+    order: Sequence[int],
+    pairs: Takeovers,
+    steps: Sequence[Sequence[int]],
+) -> tuple[int, ...]:
+    """Bytes per step that results share with operands which nobody uses afterwards."""
+    # A direct access takes no space that could be shared.
+    if not pairs or problem.memory.direct_dram:
+        return ()
+    return tuple(
+        sum(problem.size[output] for output, source in pairs[o] if steps[source][-1] == step)
+        for step, o in enumerate(order)
     )
 
 
@@ -193,6 +225,8 @@ class _Replacement:
         """Make the operands of ``step`` resident, evicting others."""
         problem = self._accesses.problem
         operands = problem.uses(self._accesses.order[step])
+        shared = self._accesses.shared[step] if self._accesses.shared else 0
+        self._free += shared
         entering = [v for v in operands if not self._resident[v]]
         for v in operands:
             self._dirty[v] |= self._accesses.writes[v][self._next_use[v]]
@@ -210,6 +244,7 @@ class _Replacement:
                 self._free += problem.size[v]
             elif self._resident[v]:
                 self._offer(v)
+        self._free -= shared
 
     def _leaves(self, storage: int, step: int) -> bool:
         """Whether the use at ``step`` is the last for which ``storage`` may be resident."""
@@ -333,4 +368,5 @@ def _usage(accesses: Timeline, kept: Kept) -> "np.ndarray[tuple[int], np.dtype[n
         if accesses.occupies(stay):
             change[stay.start] += accesses.problem.size[stay.storage]
             change[stay.end] -= accesses.problem.size[stay.storage]
-    return np.cumsum(np.array(change, dtype=np.int64))[:-1]
+    usage = np.cumsum(np.array(change, dtype=np.int64))[:-1]
+    return usage - np.array(accesses.shared, dtype=np.int64) if accesses.shared else usage

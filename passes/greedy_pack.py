@@ -7,38 +7,7 @@ from stowplan.passes.assemble import Stay
 from stowplan.passes.greedy_gaps import Kept, Timeline, total_traffic
 from stowplan.passes.greedy_place import Placement, split_direct
 from stowplan.passes.place import Rectangle, pack_by_size
-from stowplan.passes.problem import PlanningProblem
-
-Takeovers = tuple[tuple[tuple[int, int], ...], ...]
-"""Per operator, (output, input) storages of equal size that may share an address."""
-
-
-def takeovers(problem: PlanningProblem) -> Takeovers:
-    """In-place pairs worth joining, each storage in one pair of an operator at most.
-
-    The input must not be needed in DRAM at the end: its STORE could not complete in time.
-    """
-    found = []
-    for operator, pairs in enumerate(problem.in_place):
-        chosen: list[tuple[int, int]] = []
-        taken: set[int] = set()
-        for output, source in pairs:
-            if not taken & {output, source} and _same_place(problem, operator, output, source):
-                chosen.append((output, source))
-                taken |= {output, source}
-        found.append(tuple(chosen))
-    return tuple(found)
-
-
-def _same_place(problem: PlanningProblem, operator: int, output: int, source: int) -> bool:
-    """Whether ``output`` is defined here, ``source`` only read, and both take the same space."""
-    return (
-        output in problem.defines[operator]
-        and source not in problem.updates[operator]
-        and problem.size[output] == problem.size[source]
-        and problem.storages[output].size_bytes <= problem.storages[source].size_bytes
-        and not problem.kept(source)
-    )
+from stowplan.passes.takeovers import Takeovers
 
 
 def place_offline(
