@@ -13,18 +13,25 @@ storage's copy in DRAM, waits for earlier accesses it conflicts with. Besides, a
 all operators before its ``issue`` boundary. A deadline adds nothing to that: whoever needs the
 loaded bytes or the freed space waits for the transfer because it touches the same bytes.
 
+*Cores.* An operator runs on the core that the plan names, else on the one that can start it first
+by an estimate. Operators on different cores run at the same time unless one waits for the other's
+bytes.
+
 *List order.* After each piece come the STOREs, LOADs and chunks that it was the last to hold up,
 the transfer whose data is needed first in front. Everything waits only for commands before it.
 """
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from stowplan.errors import InternalError
 from stowplan.ir.graph import Graph
 from stowplan.ir.plan import Plan, Transfer, TransferKind
-from stowplan.ir.program import Command, CommandKind, Engine, Program, Work
+from stowplan.ir.program import Command, CommandKind, Engine, Program, Walk, Work
 from stowplan.ir.storage import storage_model
+from stowplan.simulator.cores import CoreClock
+from stowplan.simulator.dram_layout import Ranges, cut, dram_addresses
 from stowplan.simulator.hazards import Hazards
 from stowplan.simulator.placement import Placement
 from stowplan.simulator.steps import Step, steps_of
@@ -43,6 +50,7 @@ class _Pending:
         step: its plan step.
         size_bytes: bytes of a chunk.
         chunk: number of the chunk in the whole program.
+        source: DRAM addresses of a chunk.
     """
 
     after: int
@@ -51,6 +59,7 @@ class _Pending:
     step: int
     size_bytes: int = 0
     chunk: int = -1
+    source: Ranges = ()
 
 
 def lower(graph: Graph, plan: Plan, target: Target) -> Program:
@@ -59,10 +68,12 @@ def lower(graph: Graph, plan: Plan, target: Target) -> Program:
     Raises:
         UsageError: the plan assigns an operator to an engine that cannot run it.
     """
-    steps = steps_of(graph, plan, target)
-    sizes = {storage.name: storage.size_bytes for storage in storage_model(graph).storages}
+    model = storage_model(graph)
+    addresses = dram_addresses(graph, plan, model)
+    steps = steps_of(graph, plan, target, model, addresses)
+    sizes = {storage.name: storage.size_bytes for storage in model.storages}
     pending = _transfers(plan, steps, sizes) + _chunks(steps, target)
-    emitter = _Emitter(target, plan, sizes)
+    emitter = _Emitter(target, plan, sizes, addresses)
     held: dict[int, list[_Pending]] = {}
     for item in pending:
         held.setdefault(item.after, []).append(item)
@@ -71,7 +82,7 @@ def lower(graph: Graph, plan: Plan, target: Target) -> Program:
         for piece in range(lowered.pieces):
             emitter.emit_piece(step, lowered, piece)
             emitter.emit_pending(held.get(lowered.first_piece + piece, []))
-    return Program(tuple(emitter.commands), plan.order)
+    return Program(tuple(emitter.commands), plan.order, target.cores)
 
 
 def _transfers(plan: Plan, steps: Sequence[Step], sizes: dict[str, int]) -> list[_Pending]:
@@ -90,30 +101,38 @@ def _chunks(steps: Sequence[Step], target: Target) -> list[_Pending]:
     room = target.weight_buffer.size_bytes
     oldest = 0
     for step, lowered in enumerate(steps):
+        begin = 0
         for piece, size in enumerate(lowered.chunks, lowered.first_piece):
             room -= size
             while room < 0:
                 room += found[oldest].size_bytes
                 oldest += 1
             after = found[oldest - 1].needed_by if oldest else -1
-            found.append(_Pending(after, piece, None, step, size, len(found)))
+            source = cut(lowered.streamed, begin, begin + size)
+            found.append(_Pending(after, piece, None, step, size, len(found), source))
+            begin += size
     return found
 
 
 class _Emitter:
     """Builds the command list; mutable."""
 
-    def __init__(self, target: Target, plan: Plan, sizes: dict[str, int]) -> None:
+    def __init__(
+        self, target: Target, plan: Plan, sizes: dict[str, int], addresses: dict[str, int]
+    ) -> None:
         self.commands: list[Command] = []
         self._target = target
         self._placement = Placement(plan)
         self._steps = plan.order
         self._sizes = sizes
+        self._addresses = addresses
         self._scratchpad = Hazards()
         self._dram: dict[str, Hazards] = {}
-        self._piece: list[int] = []
         self._chunk: dict[int, int] = {}
-        self._last: dict[Engine, int] = {}
+        self._last: dict[int, int] = {}
+        self._eaters: dict[int, list[tuple[int, int]]] = {}
+        self._clock = CoreClock(2 + 2 * target.cores)
+        self._core = 0
 
     def emit_piece(self, step: int, lowered: Step, piece: int) -> None:
         """Append piece ``piece`` of the operator at ``step``."""
@@ -122,15 +141,25 @@ class _Emitter:
         if lowered.chunks:
             waits.add(self._chunk[lowered.first_piece + piece])
         engines = _engines(lowered.cost)
+        if piece == 0:
+            self._core = self._choose_core(lowered, engines, waits)
         command = _compute(self._target, lowered, piece, step, engines)
-        self._append(command, waits)
-        self._piece.append(number)
+        self._append(replace(command, core=self._core), waits)
+        if lowered.chunks:
+            queue = self.commands[number].queues[0]
+            self._eaters.setdefault(queue, []).append((lowered.first_piece + piece, number))
         if piece == lowered.pieces - 1:
             self._scratchpad.record(number, lowered.reads, lowered.writes)
             for storage, ranges in lowered.dram_reads:
                 self._copy(storage).record(number, ranges, ())
             for storage, ranges in lowered.dram_writes:
                 self._copy(storage).record(number, (), ranges)
+
+    def _choose_core(self, lowered: Step, engines: tuple[Engine, ...], waits: set[int]) -> int:
+        if lowered.core is not None:
+            return lowered.core
+        units = tuple(int(engine) for engine in engines)
+        return self._clock.earliest(units, self._target.cores, waits)
 
     def emit_pending(self, items: Sequence[_Pending]) -> None:
         """Append transfers and chunks that nothing later holds up."""
@@ -155,9 +184,11 @@ class _Emitter:
         onchip = ((), range_) if load else (range_, ())
         copy = (whole, ()) if load else ((), whole)
         waits = self._scratchpad.before(*onchip) | self._copy(transfer.storage).before(*copy)
-        waits.update(self._last[e] for e in (Engine.ARRAY, Engine.VECTOR) if e in self._last)
+        waits.update(last for queue, last in self._last.items() if queue >= Engine.ARRAY)
         number = len(self.commands)
         dma, dram = self._target.dma, self._target.dram
+        home = self._addresses[transfer.storage]
+        offchip = ((home, home + size),)
         command = Command(
             kind=CommandKind.LOAD if load else CommandKind.STORE,
             engines=(Engine.DMA_IN if load else Engine.DMA_OUT,),
@@ -167,6 +198,10 @@ class _Emitter:
             dram_bytes=_bursts(size, dma.burst_bytes),
             read_bytes=size if load else 0,
             written_bytes=0 if load else size,
+            latency_cycles=dram.latency_cycles if load else 0,
+            dram_reads=offchip if load else (),
+            dram_writes=() if load else offchip,
+            walks=(Walk(base, size, size),),
         )
         self._append(command, waits)
         self._scratchpad.record(number, *onchip)
@@ -182,9 +217,19 @@ class _Emitter:
             delay_cycles=dma.setup_cycles + dram.latency_cycles,
             dram_bytes=_bursts(item.size_bytes, dma.burst_bytes),
             read_bytes=item.size_bytes,
+            latency_cycles=dram.latency_cycles,
+            dram_reads=item.source,
         )
         self._chunk[item.needed_by] = len(self.commands)
-        self._append(command, {self._piece[item.after]} if item.after >= 0 else set())
+        self._append(command, self._freeing(item.after))
+
+    def _freeing(self, after: int) -> set[int]:
+        """The last piece of each queue, up to piece ``after``, that frees weights."""
+        found = set()
+        for eaters in self._eaters.values():
+            at = bisect_right(eaters, after, key=lambda eater: eater[0])
+            found.update(number for _, number in eaters[at - 1 : at] if at)
+        return found
 
     def _conflicts(self, lowered: Step) -> set[int]:
         waits = self._scratchpad.before(lowered.reads, lowered.writes)
@@ -199,20 +244,27 @@ class _Emitter:
 
     def _append(self, command: Command, waits: set[int]) -> None:
         number = len(self.commands)
-        needed = self._essential(waits, command.engines)
+        needed = self._essential(waits, command.queues)
         self.commands.append(replace(command, waits=needed))
-        for engine in command.engines:
-            self._last[engine] = number
+        self._clock.record(command.queues, waits, self._cycles(command))
+        for queue in command.queues:
+            self._last[queue] = number
 
-    def _essential(self, waits: set[int], engines: tuple[Engine, ...]) -> tuple[int, ...]:
-        """The waits that queue order does not already imply: the latest per engine."""
-        seen = set(engines)
+    def _cycles(self, command: Command) -> int:
+        """Cycles of a command that has the machine to itself, roughly."""
+        busy = command.bank_accesses // command.bank_rate
+        moving = command.dram_bytes // self._target.dram.bytes_per_cycle
+        return command.delay_cycles + max(busy, moving)
+
+    def _essential(self, waits: set[int], queues: tuple[int, ...]) -> tuple[int, ...]:
+        """The waits that queue order does not already imply: the latest per queue."""
+        seen = set(queues)
         kept = []
         for wait in sorted(waits, reverse=True):
-            queues = set(self.commands[wait].engines)
-            if not queues & seen:
+            own = set(self.commands[wait].queues)
+            if not own & seen:
                 kept.append(wait)
-            seen |= queues
+            seen |= own
         return tuple(reversed(kept))
 
 
@@ -236,6 +288,10 @@ def _compute(
     pad = target.scratchpad
     rate = min(pad.banks, max(1, -(-onchip // (cycles * pad.bank_width_bytes))))
     read, written = part(lowered.dram_read_bytes), part(lowered.dram_written_bytes)
+
+    def share(ranges: Ranges, total: int) -> Ranges:
+        return cut(ranges, total * piece // pieces, total * (piece + 1) // pieces)
+
     return Command(
         kind=CommandKind.COMPUTE,
         engines=engines,
@@ -247,6 +303,14 @@ def _compute(
         bank_rate=rate,
         read_bytes=read,
         written_bytes=written,
+        latency_cycles=target.dram.latency_cycles if read else 0,
+        dram_reads=share(lowered.fetched, lowered.dram_read_bytes),
+        dram_writes=share(lowered.stored, lowered.dram_written_bytes),
+        walks=tuple(
+            Walk(walk.address, walk.extent_bytes, size, walk.size_bytes * piece // pieces)
+            for walk in lowered.walks
+            if (size := part(walk.size_bytes))
+        ),
         work=Work(
             macs=part(cost.macs),
             mac_slots=part(cost.mac_slots),

@@ -1,12 +1,15 @@
 """The operators of a plan with their costs and the bytes they touch, ready for lowering."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from stowplan.errors import UsageError
 from stowplan.ir.graph import Graph, Interval, Operator
 from stowplan.ir.plan import Plan
-from stowplan.ir.storage import Access, StorageModel, storage_model
+from stowplan.ir.program import Walk
+from stowplan.ir.storage import Access, StorageModel
+from stowplan.simulator.cores import parse_engine
+from stowplan.simulator.dram_layout import Ranges, shifted
 from stowplan.simulator.placement import Placement
 from stowplan.targets.cost import OperatorCost, operator_cost
 from stowplan.targets.target import Target
@@ -26,6 +29,11 @@ class Step:
         dram_reads: (storage, ranges) read in DRAM.
         dram_writes: (storage, ranges) written there.
         resident_bytes: bytes it moves between scratchpad and engine, re-reads included.
+        streamed: DRAM addresses of its weight stream.
+        fetched: DRAM addresses of ``dram_reads``.
+        stored: DRAM addresses of ``dram_writes``.
+        walks: scratchpad accesses by address.
+        core: core that the plan names for it.
     """
 
     operator: Operator
@@ -37,6 +45,11 @@ class Step:
     dram_reads: tuple[tuple[str, tuple[Interval, ...]], ...]
     dram_writes: tuple[tuple[str, tuple[Interval, ...]], ...]
     resident_bytes: int
+    streamed: Ranges = ()
+    fetched: Ranges = ()
+    stored: Ranges = ()
+    walks: tuple[Walk, ...] = ()
+    core: int | None = None
 
     @property
     def pieces(self) -> int:
@@ -63,29 +76,33 @@ class _Context:
     target: Target
     model: StorageModel
     placement: Placement
+    addresses: Mapping[str, int]
 
 
-def steps_of(graph: Graph, plan: Plan, target: Target) -> list[Step]:
-    """One entry per step of ``plan``, in order.
+def steps_of(
+    graph: Graph, plan: Plan, target: Target, model: StorageModel, addresses: Mapping[str, int]
+) -> list[Step]:
+    """One entry per step of ``plan``, in order; ``addresses`` are those of DRAM.
 
     Raises:
         UsageError: the plan assigns an operator to an engine that cannot run it.
     """
     index = {operator.name: i for i, operator in enumerate(graph.operators)}
-    context = _Context(graph, plan, target, storage_model(graph), Placement(plan))
+    context = _Context(graph, plan, target, model, Placement(plan), addresses)
     wanted = dict(plan.engines)
     steps: list[Step] = []
     piece = 0
     for number, name in enumerate(plan.order):
         operator = graph.operator[name]
         cost = operator_cost(graph, operator, target)
-        if wanted.get(name, cost.engine) != cost.engine:
+        engine, core = parse_engine(wanted.get(name, cost.engine))
+        if engine != cost.engine or (core or 0) >= target.cores:
             raise UsageError(
                 f"the plan runs {name} on {wanted[name]!r}; {target.name} runs {operator.kind} "
-                f"on {cost.engine!r}"
+                f"on {cost.engine!r} of {target.cores} cores"
             )
         accesses = context.model.accesses[index[name]]
-        step = _step(context, number, cost, accesses, piece)
+        step = replace(_step(context, number, cost, accesses, piece), core=core)
         steps.append(step)
         piece += step.pieces
     return steps
@@ -99,38 +116,58 @@ def _step(
     first_piece: int,
 ) -> Step:
     plan, placement = context.plan, context.placement
-    streamed = 0
+    streamed: list[Interval] = []
+    fetched: list[Interval] = []
+    stored: list[Interval] = []
+    bases: dict[str, int] = {}
     reads: list[Interval] = []
     writes: list[Interval] = []
-    dram_reads, dram_writes, resident = [], [], set()
+    dram_reads, dram_writes = [], []
     for access in accesses:
         storage = context.model.storages[access.storage]
         if not storage.size_bytes:
             continue
         if storage.weight and not plan.track_weights:
-            streamed += _size(_union(access.reads))
+            streamed += shifted(_union(access.reads), context.addresses[storage.name])
         elif placement.direct(storage.name, number):
             dram_reads.append((storage.name, _union(access.reads)))
             dram_writes.append((storage.name, _union(access.writes)))
+            fetched += shifted(_union(access.reads), context.addresses[storage.name])
+            stored += shifted(_union(access.writes), context.addresses[storage.name])
         else:
             base = placement.address(storage.name, number)
             reads += [(base + a, base + b) for a, b in access.reads]
             writes += [(base + a, base + b) for a, b in access.writes]
-            resident.add(storage.name)
+            bases[storage.name] = base
     resolve = context.graph.resolve
     return Step(
         operator=context.graph.operator[plan.order[number]],
         cost=cost,
         first_piece=first_piece,
-        chunks=_chunk_sizes(streamed, context.target),
+        chunks=_chunk_sizes(_size(streamed), context.target),
         reads=tuple(reads),
         writes=tuple(writes),
         dram_reads=tuple(dram_reads),
         dram_writes=tuple(dram_writes),
         resident_bytes=sum(
-            size for tensor, size in (*cost.reads, *cost.writes) if resolve(tensor)[0] in resident
+            size for tensor, size in (*cost.reads, *cost.writes) if resolve(tensor)[0] in bases
         ),
+        streamed=tuple(streamed),
+        fetched=tuple(fetched),
+        stored=tuple(stored),
+        walks=_walks(context.graph, cost, bases),
     )
+
+
+def _walks(graph: Graph, cost: OperatorCost, bases: Mapping[str, int]) -> tuple[Walk, ...]:
+    """One walk through every resident operand; ``bases`` are scratchpad addresses of storages."""
+    found = []
+    for tensor, size in (*cost.reads, *cost.writes):
+        storage, offset = graph.resolve(tensor)
+        extent = graph.tensor[tensor].size_bytes
+        if size and extent and storage in bases:
+            found.append(Walk(bases[storage] + offset, extent, size))
+    return tuple(found)
 
 
 def _chunk_sizes(streamed: int, target: Target) -> tuple[int, ...]:

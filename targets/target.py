@@ -10,6 +10,8 @@ from stowplan.ir.memory import MemorySpec
 
 Dataflow = Literal["output_stationary", "weight_stationary", "input_stationary"]
 FoldMode = Literal["drained", "pipelined"]
+Banking = Literal["spread", "interleaved"]
+DramMode = Literal["bandwidth", "full"]
 Positive = Annotated[int, Meta(gt=0)]
 NonNegative = Annotated[int, Meta(ge=0)]
 PositiveFloat = Annotated[float, Meta(gt=0)]
@@ -27,14 +29,19 @@ class Scratchpad(Section, frozen=True):
     Attributes:
         size_bytes: capacity.
         alignment_bytes: every planned address is a multiple of it.
-        banks: single-ported banks, interleaved by ``bank_width_bytes``.
-        bank_width_bytes: bytes a bank delivers per cycle.
+        banks: banks, interleaved by ``bank_width_bytes``.
+        bank_width_bytes: bytes a port of a bank delivers per cycle.
+        banking: ``spread``: accesses spread evenly, conflicts are a matter of how many banks are
+            taken; ``interleaved``: every access goes to the bank its address says.
+        ports: accesses a bank serves per cycle.
     """
 
     size_bytes: Positive
     alignment_bytes: Positive = 64
     banks: Positive = 16
     bank_width_bytes: Positive = 16
+    banking: Banking = "spread"
+    ports: Positive = 1
 
 
 class Array(Section, frozen=True):
@@ -93,24 +100,39 @@ class Dma(Section, frozen=True):
     Attributes:
         setup_cycles: cycles per descriptor before data moves.
         burst_bytes: transfers are rounded up to whole bursts.
+        outstanding: DRAM accesses that each direction, and each operator that accesses DRAM
+            directly, may have under way; full DRAM mode only.
+        requests_per_cycle: DRAM accesses each of them may start in a cycle; full DRAM mode only.
+        port_bytes: bytes per cycle between a direction and the scratchpad; full DRAM mode only.
     """
 
     setup_cycles: NonNegative = 16
     burst_bytes: Positive = 64
+    outstanding: Positive = 64
+    requests_per_cycle: Positive = 1
+    port_bytes: Positive = 64
 
 
 class Dram(Section, frozen=True):
-    """Off-chip memory in bandwidth-latency mode.
+    """Off-chip memory: two numbers in bandwidth mode, a device with its controller in full mode.
 
     Attributes:
-        bytes_per_cycle: sustained bytes per core clock cycle, shared by all DMA.
-        latency_cycles: core cycles from request to first data.
+        bytes_per_cycle: sustained bytes per core clock cycle, shared by all DMA; bandwidth mode.
+        latency_cycles: core cycles from request to first data; bandwidth mode.
         direct_operands: operators may read and write operands here without a resident copy.
+        mode: how simulations treat it unless told otherwise.
+        device: preset or file that describes the device (``targets.dram_presets``); full mode.
+        channels: channels of it, 0 for as many as it says; full mode.
+        path_cycles: core cycles between DMA and controller, each way; full mode.
     """
 
     bytes_per_cycle: Positive
     latency_cycles: NonNegative = 100
     direct_operands: bool = False
+    mode: DramMode = "bandwidth"
+    device: str = "ddr4-2400"
+    channels: NonNegative = 0
+    path_cycles: NonNegative = 0
 
 
 class WeightBuffer(Section, frozen=True):
@@ -139,7 +161,9 @@ class Target(Section, frozen=True):
         name: identifier.
         description: one line.
         clock_hz: core clock.
-        array: matrix array.
+        array: matrix array of each core.
+        vector: vector unit of each core.
+        cores: cores that run operators at the same time; they share everything else.
         sources: dotted field name -> where the number comes from.
     """
 
@@ -153,6 +177,7 @@ class Target(Section, frozen=True):
     dma: Dma
     dram: Dram
     energy: Energy
+    cores: Positive = 1
     sources: dict[str, str] = {}
 
     def memory_spec(self, track_weights: bool = False) -> MemorySpec:
