@@ -104,8 +104,8 @@ def _runs(process: Process) -> tuple[_Run, ...]:
     length = process.cycle_firings
     if sum(length // pattern_length(pattern) * len(pattern) for pattern in patterns) > _MOST_RUNS:
         raise ModelError(
-            f"process '{process.name}': its patterns together repeat only after {length:,} firings; "
-            "give them lengths that divide each other"
+            f"process '{process.name}': its patterns together repeat only after {length:,} "
+            "firings; give them lengths that divide each other"
         )
     unrolled = [_unrolled(pattern, length) for pattern in patterns]
     place = [0] * len(unrolled)
@@ -212,7 +212,7 @@ def _state(network: Network, wiring: kernels.Wiring, ports: tuple[_Port, ...]) -
         busy=np.zeros(processes, dtype=np.int64),
         first=np.full(processes, -1, dtype=np.int64),
         last=np.full(processes, -1, dtype=np.int64),
-        count=_integers(
+        held=_integers(
             port.fifo.depth - port.fifo.initial_tokens
             if port.is_output
             else port.fifo.initial_tokens
@@ -237,7 +237,7 @@ def _anchors(wiring: kernels.Wiring) -> kernels.Anchors:
     processes, sides = len(wiring.period), len(wiring.owner)
     entries = int(wiring.ring_begin[-1])
     of_processes = ("ready", "run", "left", "todo", "busy", "crossed")
-    of_ports = ("count", "met", "length", "stall", "margin", "waited", "peak")
+    of_ports = ("held", "met", "length", "stall", "margin", "waited", "peak")
     return kernels.Anchors(
         scalar=table(kernels.LEVEL_SCALARS),
         due=table(entries),
@@ -299,7 +299,7 @@ def _fifo_activities(
         found.append(
             FifoActivity(
                 fifo.name,
-                max(int(state.peak[reader]), int(state.count[reader])),
+                max(int(state.peak[reader]), int(state.held[reader])),
                 fifo.depth + int(state.peak[writer]),
                 int(state.stall[reader]),
                 int(state.stall[writer]),
@@ -323,7 +323,7 @@ def _waits(
             process.name,
             port.fifo.name,
             port.is_output,
-            int(state.count[s]),
+            int(state.held[s]),
             needs,
             port.fifo.depth,
             other.name,

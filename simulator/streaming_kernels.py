@@ -5,9 +5,9 @@ reader's port counts readable tokens, a writer's free slots; a firing takes unit
 sends as many to the opposite ones, where they arrive later. The process with the earliest next
 firing fires; as everything sent arrives later than it is sent, that order is safe.
 
-**Jumps.** At every *beat* (a firing of one chosen process) the state, with times relative to now, is
-compared with an earlier one, the *anchor*. If all agree but for counts, what happened since will
-happen again, shifted in time, as long as every comparison of a count comes out as it did:
+**Jumps.** At every *beat* (a firing of one chosen process) the state, with times relative to now,
+is compared with an earlier one, the *anchor*. If all agree but for counts, what happened since
+will happen again, shifted in time, as long as every comparison of a count comes out as it did:
 
 * a port whose count changed over the period must have had enough each time it was asked, and have
   enough in every repetition (``margin`` is the least excess), or have been waited on throughout;
@@ -98,7 +98,7 @@ class State(NamedTuple):
         busy: cycles within intervals [P].
         first: start of the first firing, -1 before [P].
         last: start of the last firing, -1 before [P].
-        count: units at each port [S].
+        held: units at each port [S].
         met: edge at which the next firing's need was met, 0 if at once, NEVER if not yet [S].
         head: oldest entry of each ring [S].
         length: entries in each ring [S].
@@ -117,7 +117,7 @@ class State(NamedTuple):
     busy: Ints
     first: Ints
     last: Ints
-    count: Ints
+    held: Ints
     met: Ints
     head: Ints
     length: Ints
@@ -134,7 +134,7 @@ class Anchors(NamedTuple):
         scalar: beats since, beats until renewal, process that beats, instant, 1 if active [L, 5].
         ready, run, left, todo, busy: as in State, ``ready`` relative to the instant [L, P].
         crossed: whether the process entered another run since [L, P].
-        count, met, length, stall: as in State, ``met`` relative [L, S].
+        held, met, length, stall: as in State, ``met`` relative [L, S].
         margin: least excess of a port over a need it met at once, since [L, S].
         waited: whether a need was not met at once, since [L, S].
         peak: as in State, but since [L, S].
@@ -148,7 +148,7 @@ class Anchors(NamedTuple):
     todo: Ints
     busy: Ints
     crossed: Ints
-    count: Ints
+    held: Ints
     met: Ints
     length: Ints
     stall: Ints
@@ -228,7 +228,7 @@ def _arrive(wiring: Wiring, state: State, s: int, until: int) -> None:
     begin = wiring.ring_begin[s]
     size = wiring.ring_begin[s + 1] - begin
     while state.length[s] > 0 and state.due[begin + state.head[s]] <= until:
-        state.count[s] += state.units[begin + state.head[s]]
+        state.held[s] += state.units[begin + state.head[s]]
         state.head[s] = (state.head[s] + 1) % size
         state.length[s] -= 1
 
@@ -239,12 +239,12 @@ def _meet(wiring: Wiring, state: State, s: int, need: int) -> None:
     begin = wiring.ring_begin[s]
     size = wiring.ring_begin[s + 1] - begin
     last = 0
-    while state.count[s] < need and state.length[s] > 0:
+    while state.held[s] < need and state.length[s] > 0:
         last = state.due[begin + state.head[s]]
-        state.count[s] += state.units[begin + state.head[s]]
+        state.held[s] += state.units[begin + state.head[s]]
         state.head[s] = (state.head[s] + 1) % size
         state.length[s] -= 1
-    if state.count[s] >= need:
+    if state.held[s] >= need:
         period = wiring.period[wiring.owner[s]]
         state.met[s] = -(-last // period) * period
     else:
@@ -261,10 +261,10 @@ def _ask(wiring: Wiring, state: State, anchors: Anchors, p: int) -> None:
             state.met[s] = 0
             continue
         _arrive(wiring, state, s, state.ready[p])
-        if state.count[s] >= need:
+        if state.held[s] >= need:
             state.met[s] = 0
             for level in range(LEVELS):
-                anchors.margin[level, s] = min(anchors.margin[level, s], state.count[s] - need)
+                anchors.margin[level, s] = min(anchors.margin[level, s], state.held[s] - need)
         else:
             for level in range(LEVELS):
                 anchors.waited[level, s] = 1
@@ -324,11 +324,11 @@ def _fire(wiring: Wiring, state: State, anchors: Anchors, p: int) -> bool:
         units = wiring.rates[rates + s]
         if units > 0:
             _arrive(wiring, state, s, now)
-            seen = units - state.count[s] if wiring.is_output[s] else state.count[s]
+            seen = units - state.held[s] if wiring.is_output[s] else state.held[s]
             state.peak[s] = max(state.peak[s], seen)
             for level in range(LEVELS):
                 anchors.peak[level, s] = max(anchors.peak[level, s], seen)
-            state.count[s] -= units
+            state.held[s] -= units
     state.busy[p] += wiring.interval[fired]
     state.ready[p] = now + wiring.interval[fired] * wiring.period[p]
     if state.first[p] < 0:
@@ -425,7 +425,7 @@ def _drop_anchor(wiring: Wiring, state: State, anchors: Anchors, level: int, pow
         anchors.busy[level, p] = state.busy[p]
         anchors.crossed[level, p] = 0
     for s in range(wiring.owner.shape[0]):
-        anchors.count[level, s] = state.count[s]
+        anchors.held[level, s] = state.held[s]
         anchors.met[level, s] = _relative(state.met[s], now)
         anchors.length[level, s] = state.length[s]
         anchors.stall[level, s] = state.stall[s]
@@ -490,7 +490,7 @@ def _allowed(wiring: Wiring, state: State, anchors: Anchors, level: int) -> int:
             elif state.left[p] != anchors.left[level, p]:
                 return 0
     for s in range(wiring.owner.shape[0]):
-        drift = state.count[s] - anchors.count[level, s]
+        drift = state.held[s] - anchors.held[level, s]
         if drift == 0 or state.todo[wiring.owner[s]] == 0:
             continue
         if anchors.waited[level, s]:
@@ -498,7 +498,7 @@ def _allowed(wiring: Wiring, state: State, anchors: Anchors, level: int) -> int:
         if state.met[s] == NEVER:
             q = wiring.owner[s]
             need = wiring.rates[wiring.rate_begin[state.run[q]] + s - wiring.port_begin[q]]
-            most = min(most, (need - 1 - state.count[s]) // drift)
+            most = min(most, (need - 1 - state.held[s]) // drift)
         elif drift < 0:
             most = min(most, anchors.margin[level, s] // -drift)
     return most
@@ -540,8 +540,8 @@ def _jump_port(
     s: int,
 ) -> None:
     """Let ``periods`` periods of ``shift`` ticks in all pass at port ``s``."""
-    drift = state.count[s] - anchors.count[level, s]
-    state.count[s] += periods * drift
+    drift = state.held[s] - anchors.held[level, s]
+    state.held[s] += periods * drift
     if 0 < state.met[s] < NEVER:
         state.met[s] += shift
     state.stall[s] += periods * (state.stall[s] - anchors.stall[level, s])

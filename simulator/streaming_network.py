@@ -14,16 +14,17 @@ It then takes the tokens and claims the slots at once. What it gives becomes rea
 ``latency_cycles`` of its clock later, and the slots of what it took become free
 ``release_cycles`` later; both are at least 1, so firings at one instant do not see each other.
 A FIFO with ``sync_cycles`` ``n`` between clock domains delays both: a change is seen ``n`` edges
-of the observing clock after the first edge at or after it happened. Rates and intervals may follow a
-cyclic pattern over the firings (cyclo-static dataflow).
+of the observing clock after the first edge at or after it happened. Rates and intervals may follow
+a cyclic pattern over the firings (cyclo-static dataflow).
 
 **Stalls.** An edge at which (1) holds and the process, with firings left, does not fire is a stall.
 It is charged to the first FIFO in the order of ``takes``, then of ``gives``, that prevents it: as
 *empty* or as *full*.
 
 **End.** The end is the last instant at which a token given becomes readable (before
-synchronisation); for a process that gives nothing, ``latency_cycles`` after its last firing. Stalls
-are charged before the end only. If firings are left and nothing can ever happen, that is a deadlock.
+synchronisation); for a process that gives nothing, ``latency_cycles`` after its last firing.
+Stalls are charged before the end only. If firings are left and nothing can ever happen, that is a
+deadlock.
 
 Source: claiming space at the start of a firing as in Stuijk, Geilen, Basten, "Exploring trade-offs
 in buffer requirements and throughput constraints for synchronous dataflow graphs", DAC 2006,
@@ -173,6 +174,12 @@ class Network:
         Raises:
             ModelError: naming the clock, process or FIFO, and what to change.
         """
+        self.verify_wiring()
+        for fifo in self.fifos:
+            self._verify_tokens(fifo)
+
+    def verify_wiring(self) -> None:
+        """The part of :meth:`verify` that holds for any number of firings."""
         _unique("clock", (clock.name for clock in self.clocks))
         _unique("process", (process.name for process in self.processes))
         _unique("fifo", (fifo.name for fifo in self.fifos))
@@ -184,7 +191,6 @@ class Network:
         for fifo in self.fifos:
             _at_least(1, f"fifo '{fifo.name}'", fifo, "depth", "width_bits")
             _at_least(0, f"fifo '{fifo.name}'", fifo, "initial_tokens", "sync_cycles")
-            self._verify_fifo(fifo)
 
     def _verify_process(self, process: Process) -> None:
         where = f"process '{process.name}'"
@@ -212,13 +218,13 @@ class Network:
                     who = ", ".join(users) or "none"
                     raise ModelError(f"fifo '{fifo}': exactly one process {verb} it, not {who}")
 
-    def _verify_fifo(self, fifo: Fifo) -> None:
+    def _verify_tokens(self, fifo: Fifo) -> None:
         (writer, given), (reader, taken) = self.writers()[fifo.name], self.readers()[fifo.name]
-        needs = [(fifo.initial_tokens, "it holds initially")]
-        for process, rate, verb in ((writer, given, "gives"), (reader, taken, "takes")):
-            most = max(value for _, value in pattern_of(rate.tokens))
-            needs.append((most, f"'{process.name}' {verb} in one firing"))
-        for tokens, what in needs:
+        for tokens, what in (
+            (fifo.initial_tokens, "it holds initially"),
+            (_largest(given), f"'{writer.name}' gives in one firing"),
+            (_largest(taken), f"'{reader.name}' takes in one firing"),
+        ):
             if tokens > fifo.depth:
                 raise ModelError(
                     f"fifo '{fifo.name}': depth {fifo.depth} is less than the {tokens} tokens "
@@ -265,8 +271,8 @@ def repetitions(network: Network) -> dict[str, int]:
     """Least firings of each process that leave every FIFO as full as before.
 
     Solves the balance equations: firings of the writer times tokens given equals firings of the
-    reader times tokens taken, for every FIFO, over whole cycles of the patterns. Parts of the network
-    that are not connected are independent.
+    reader times tokens taken, for every FIFO, over whole cycles of the patterns. Parts of the
+    network that are not connected are independent.
 
     Raises:
         ModelError: the equations contradict each other; the message names the FIFO.
@@ -312,9 +318,9 @@ def _component(
             elif share[there.name] != asked:
                 raise ModelError(
                     f"the rates are inconsistent at fifo '{fifo.name}': for each firing of "
-                    f"'{here.name}' it asks for {asked / share[name]} of '{there.name}', the rest of "
-                    f"the network for {share[there.name] / share[name]}; with any number of firings "
-                    "it fills up or runs dry"
+                    f"'{here.name}' it asks for {asked / share[name]} of '{there.name}', the rest "
+                    f"of the network for {share[there.name] / share[name]}; with any number of "
+                    "firings it fills up or runs dry"
                 )
     cycles = {member.name: share[member.name] / member.cycle_firings for member in members}
     scale = lcm(*(value.denominator for value in cycles.values()))
@@ -337,6 +343,26 @@ def with_depths(network: Network, depths: dict[str, int]) -> Network:
     """``network`` with the depths of the FIFOs named in ``depths``."""
     fifos = tuple(replace(fifo, depth=depths.get(fifo.name, fifo.depth)) for fifo in network.fifos)
     return replace(network, fifos=fifos)
+
+
+def most_tokens(network: Network, fifo: Fifo) -> int:
+    """Tokens that ever pass ``fifo``, and so a depth at which it never stalls its writer."""
+    writer, given = network.writers()[fifo.name]
+    made = pattern_sum(pattern_of(given.tokens), writer.firings)
+    return max(made + fifo.initial_tokens, least_depth(network, fifo))
+
+
+def least_depth(network: Network, fifo: Fifo) -> int:
+    """Least depth that :meth:`Network.verify` accepts for ``fifo``."""
+    (writer, given), (reader, taken) = network.writers()[fifo.name], network.readers()[fifo.name]
+    made = pattern_sum(pattern_of(given.tokens), writer.firings)
+    used = pattern_sum(pattern_of(taken.tokens), reader.firings)
+    rest = fifo.initial_tokens + made - used
+    return max(1, fifo.initial_tokens, rest, _largest(given), _largest(taken))
+
+
+def _largest(rate: Rate) -> int:
+    return max(value for _, value in pattern_of(rate.tokens))
 
 
 def _mean(tokens: int | Pattern) -> Fraction:
