@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from stowplan.ilp.allocate_heuristic import first_fit
+from stowplan.ilp.allocate_heuristic import quick_packings
 from stowplan.ilp.allocate_instance import (
     Boxes,
     build_instance,
@@ -18,8 +18,8 @@ from stowplan.ilp.allocate_instance import (
 from stowplan.ilp.allocate_kernels import Ints
 from stowplan.ilp.allocate_portfolio import Verdict, decide
 
-MAX_FIRST_FIT = 20_000
-"""Buffers up to which quadratic first fit is tried."""
+MAX_MEMBERSHIPS = 20_000_000
+"""Buffers times sections they live in up to which the exact search is tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,40 +91,43 @@ def pack_boxes(
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Verdict:
     """Decide each group of buffers that no others are live together with."""
-    if int((boxes.section_loads() - _least_spare(boxes)).max()) > capacity:
+    if least_height(boxes) > capacity:
         return Verdict(None, True, 0)
     offsets = np.zeros(len(boxes.size), np.int64)
     nodes = 0
     for group in components(boxes.found):
         part = boxes.take(group)
-        found = _first_fits(part, capacity, None if seed is None else seed[group])
-        if found is None:
-            instance, order = build_instance(part, capacity)
-            verdict = decide(instance, part.lifetime[order], fresh_state, deadline, cancelled)
-            nodes += verdict.nodes
-            if verdict.offsets is None:
-                return Verdict(None, verdict.proved, nodes)
-            found = np.empty(len(group), np.int64)
-            grain = int(part.size[order[0]] // instance.size[0])
-            found[order] = verdict.offsets * grain
-        offsets[group] = found
+        hint = None if seed is None else seed[group]
+        verdict = _pack_part(part, capacity, deadline, hint, cancelled)
+        nodes += verdict.nodes
+        if verdict.offsets is None:
+            return Verdict(None, verdict.proved, nodes)
+        offsets[group] = verdict.offsets
     return Verdict(offsets, True, nodes)
 
 
-def _least_spare(boxes: Boxes) -> int:
-    """A section's topmost buffer needs no room for its spare, and which one is top is open."""
-    return int(boxes.spare.max())
+def least_height(boxes: Boxes) -> int:
+    """Units live at once: no packing is lower. Its topmost buffer needs no room for its spare."""
+    return int(boxes.section_loads().max() - boxes.spare.max())
 
 
-def _first_fits(part: Boxes, capacity: int, seed: Ints | None) -> Ints | None:
-    """First fit in a few orders, if one of them stays below ``capacity``."""
-    if len(part.size) > MAX_FIRST_FIT:
-        return None
-    free = np.flatnonzero(part.fixed < 0)
-    keys = [-part.size * part.lifetime, -part.size, -part.lifetime]
-    for key in keys if seed is None else [seed, *keys]:
-        order = free[np.argsort(key[free], kind="stable")]
-        offsets: Ints = first_fit(part.found.first, part.found.last, part.size, part.fixed, order)
+def _pack_part(
+    part: Boxes,
+    capacity: int,
+    deadline: float,
+    seed: Ints | None,
+    cancelled: Callable[[], bool],
+) -> Verdict:
+    """Heuristics first, then the exact search unless there are far too many buffers for it."""
+    for offsets in quick_packings(part, seed):
         if int((offsets + part.size - part.spare).max()) <= capacity:
-            return offsets
-    return None
+            return Verdict(offsets, True, 0)
+    if int((part.found.last - part.found.first).sum()) > MAX_MEMBERSHIPS:
+        return Verdict(None, False, 0)
+    instance, order = build_instance(part, capacity)
+    verdict = decide(instance, part.lifetime[order], fresh_state, deadline, cancelled)
+    if verdict.offsets is None:
+        return verdict
+    offsets = np.empty_like(part.size)
+    offsets[order] = verdict.offsets * (part.size[order[0]] // instance.size[0])
+    return Verdict(offsets, True, verdict.nodes)
