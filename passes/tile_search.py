@@ -1,0 +1,337 @@
+"""Search over tilings: which units form a chain, in how many stripes, and how others are cut.
+
+The cost model of ``passes.tiling`` proposes whole tilings under several assumptions; none of them
+sees the plan. Here the best of them is improved by local moves, each judged by replaying the tiles
+(``tile_replay``): more or fewer stripes, a chain split in two, two groups joined, a unit handed to
+the neighbour, other grids for a single unit. A move is tried on the groups around it first, and
+kept when the replay of everything agrees. The number of replays bounds the search, never the
+clock, so that its result is the same everywhere.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from stowplan.errors import UsageError
+from stowplan.ir.memory import MemorySpec
+from stowplan.passes.tile_groups import Cut, cut_of, group_of, sinks
+from stowplan.passes.tile_replay import Replay, Replayed
+from stowplan.passes.tiling.build import jobs_of
+from stowplan.passes.tiling.choose import choose
+from stowplan.passes.tiling.costs import Budget, ChainMeter
+from stowplan.passes.tiling.grids import find_grid
+from stowplan.passes.tiling.network import Network, Unit
+from stowplan.passes.tiling.pieces import Job
+
+WORKING_SHARES = (0.9, 0.6)
+KEPT_SHARES = (0.25, 0.75)
+CAPACITY_SHARES = (0.97, 0.5)
+OVERHEAD_SHARES = (1.0, 0.0)
+"""Assumptions the cost model is asked under: shares of the scratchpad for a chain's working set,
+for results that stay, for one tile; and of the true overhead of a tile."""
+CHAIN_SHARE = 0.95
+"""Share of the scratchpad a new chain may fill by estimate."""
+MARGIN = 2
+"""Groups on either side that are replayed with a move."""
+LONGEST_CHAIN = 40
+_LADDER = tuple(sorted({n * 2**k for n in (2, 3, 5, 7) for k in range(9)}))
+_COUNTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+
+
+@dataclass(frozen=True, slots=True)
+class SearchLimits:
+    """Bounds of the search.
+
+    Attributes:
+        replays: tiles of the whole network are replayed about this many times at most; replays of
+            parts count by their share.
+        tile_bytes: what one more tile costs, as bytes moved.
+        cancelled: polled now and then; true ends the search.
+    """
+
+    replays: float
+    tile_bytes: int
+    cancelled: Callable[[], bool] = lambda: False
+
+
+def search_tilings(
+    network: Network, memory: MemorySpec, joined_bytes: int, limits: SearchLimits
+) -> tuple[Cut, ...]:
+    """The best groups found; they may still not fit where no tiles are small enough."""
+    state = _State(network, memory, joined_bytes, limits)
+    seeds = list(dict.fromkeys(_proposals(network, memory, limits.tile_bytes)))
+    cuts = min(seeds, key=state.score)
+    return state.climb(cuts)
+
+
+def _proposals(network: Network, memory: MemorySpec, tile_bytes: int) -> Iterator[tuple[Cut, ...]]:
+    """What the cost model chooses under several assumptions, and each unit alone."""
+    meter = ChainMeter(network, memory.alignment_bytes)
+    for share in CAPACITY_SHARES:
+        capacity = int(memory.capacity_bytes * share)
+        for overhead in OVERHEAD_SHARES:
+            budgets = [
+                Budget(
+                    capacity_bytes=capacity,
+                    working_bytes=int(capacity * working),
+                    kept_bytes=max(1, int(capacity * kept)),
+                    alignment_bytes=memory.alignment_bytes,
+                    tile_bytes=int(tile_bytes * overhead),
+                )
+                for working in WORKING_SHARES
+                for kept in KEPT_SHARES
+            ]
+            grids = [find_grid(network, budgets[0], unit) for unit in network.units]
+            for budget in budgets:
+                yield tuple(map(cut_of, choose(meter, budget, grids)))
+            yield tuple(map(cut_of, choose(meter, budgets[0], grids, fuse=False)))
+
+
+Score = tuple[int, int]
+"""Bytes that do not fit, then bytes moved with what the tiles cost; smaller is better."""
+
+
+class _State:
+    """The replays done so far and what is remembered of them; mutable."""
+
+    def __init__(
+        self, network: Network, memory: MemorySpec, joined_bytes: int, limits: SearchLimits
+    ) -> None:
+        self._network, self._memory, self._limits = network, memory, limits
+        self._replay = Replay(network, memory, joined_bytes)
+        self._meter = ChainMeter(network, memory.alignment_bytes)
+        self._grid_budget = Budget(
+            capacity_bytes=int(memory.capacity_bytes * CAPACITY_SHARES[0]),
+            working_bytes=int(memory.capacity_bytes * CHAIN_SHARE),
+            kept_bytes=memory.capacity_bytes,
+            alignment_bytes=memory.alignment_bytes,
+            tile_bytes=limits.tile_bytes,
+        )
+        self._jobs: dict[Cut, list[Job] | None] = {}
+        self._alone: dict[int, Cut] = {}
+        self._tried: dict[tuple[Cut, ...], Score] = {}
+        self._spent = 0.0
+
+    def score(self, cuts: Sequence[Cut]) -> Score:
+        """Score of groups that follow one another; worst where one cannot be cut so."""
+        key = tuple(cuts)
+        if key not in self._tried:
+            result = self._run(key)
+            found = (1 << 60, 0)
+            if result is not None:
+                price = result.tiles * self._limits.tile_bytes
+                found = (result.over_bytes, result.moved_bytes + price)
+            self._tried[key] = found
+        return self._tried[key]
+
+    def climb(self, cuts: tuple[Cut, ...]) -> tuple[Cut, ...]:
+        """Improve until no move helps or the replays are used up."""
+        improved = True
+        while improved and not self._over():
+            improved = False
+            for unit in self._by_cost(cuts):
+                found = self._improve(cuts, unit)
+                if found is not None:
+                    cuts, improved = found, True
+                if self._over():
+                    break
+        return cuts
+
+    def _over(self) -> bool:
+        return self._spent >= self._limits.replays or self._limits.cancelled()
+
+    def _improve(self, cuts: tuple[Cut, ...], unit: int) -> tuple[Cut, ...] | None:
+        """The best move of the group that holds ``unit``, if it helps."""
+        at = next(i for i, cut in enumerate(cuts) if cut.last > unit)
+        low, high = max(0, at - MARGIN), min(len(cuts), at + 2 + MARGIN)
+        before, after = cuts[low:at], cuts[at + 2 : high]
+        current = self.score(cuts[low:high])
+        trials = []
+        for move in dict.fromkeys(self._moves(cuts[at], cuts[at + 1 : at + 2])):
+            score = self.score((*before, *move, *after))
+            if score < current:
+                trials.append((score, move))
+            if self._over():
+                break
+        whole = self.score(cuts)
+        for _, move in sorted(trials, key=lambda trial: trial[0])[:3]:
+            found = (*cuts[:at], *move, *cuts[at + 2 :])
+            if self.score(found) < whole:
+                return found
+        return None
+
+    def _moves(self, cut: Cut, following: tuple[Cut, ...]) -> Iterator[tuple[Cut, ...]]:
+        """What may stand for a group and the one after it."""
+        if cut.last > cut.first + 1:
+            for changed in self._restriped(cut):
+                yield (changed, *following)
+            for parts in self._split(cut):
+                yield (*parts, *following)
+        else:
+            for grid in self._regridded(cut):
+                yield (replace(cut, grid=grid), *following)
+        if following:
+            yield from self._joined(cut, following[0])
+
+    def _restriped(self, cut: Cut) -> Iterator[Cut]:
+        place = min(range(len(_LADDER)), key=lambda i: abs(_LADDER[i] - cut.stripes))
+        for step in (-4, -2, -1, 0, 1, 2, 4):
+            if 0 <= place + step < len(_LADDER) and _LADDER[place + step] != cut.stripes:
+                yield replace(cut, stripes=_LADDER[place + step])
+
+    def _split(self, cut: Cut) -> Iterator[tuple[Cut, ...]]:
+        for middle in range(cut.first + 1, cut.last):
+            for left in self._part(cut, cut.first, middle):
+                for right in self._part(cut, middle, cut.last):
+                    yield left, right
+        yield tuple(self._single(unit) for unit in range(cut.first, cut.last))
+
+    def _part(self, cut: Cut, first: int, last: int) -> list[Cut]:
+        """Ways of running units ``[first, last)`` of a chain by themselves."""
+        if last == first + 1:
+            return [self._single(first)]
+        axes = self._axes(first, last, cut.axes[-1])
+        if axes is None:
+            return []
+        same = Cut(first, last, cut.stripes, axes)
+        coarse = self._coarsest(first, last, axes)
+        return [same] if coarse is None or coarse == same else [same, coarse]
+
+    def _joined(self, cut: Cut, other: Cut) -> Iterator[tuple[Cut, ...]]:
+        """One chain of both groups, or a unit handed from one to the other."""
+        if other.last - cut.first <= LONGEST_CHAIN:
+            yield from ((chain,) for chain in self._chains(cut.first, other.last, cut, other))
+        if cut.last - cut.first > 1:
+            for left in self._part(cut, cut.first, cut.last - 1):
+                yield from (
+                    (left, chain) for chain in self._chains(cut.last - 1, other.last, other, cut)
+                )
+        if other.last - other.first > 1:
+            for right in self._part(other, other.first + 1, other.last):
+                yield from (
+                    (chain, right) for chain in self._chains(cut.first, cut.last + 1, cut, other)
+                )
+
+    def _chains(self, first: int, last: int, *near: Cut) -> Iterator[Cut]:
+        """Chains of units ``[first, last)``, as fine as those ``near`` and as coarse as fits."""
+        for preference in (2, 1) if self._rank(last - 1) >= 4 else (self._rank(last - 1) - 2, 0):
+            axes = self._axes(first, last, preference)
+            if axes is None:
+                continue
+            for stripes in dict.fromkeys(cut.stripes for cut in near if cut.stripes > 1):
+                yield Cut(first, last, stripes, axes)
+            coarse = self._coarsest(first, last, axes)
+            if coarse is not None:
+                yield coarse
+
+    def _regridded(self, cut: Cut) -> Iterator[tuple[tuple[int, int], ...]]:
+        """Grids near that of a single unit, and all simple ones."""
+        unit = self._network.units[cut.first]
+        whole = self._network.whole(unit)
+        axes = [axis for axis in sorted(unit.splittable) if whole[axis][1] > 1]
+        yield ()
+        for axis in axes:
+            for count in _COUNTS[1:]:
+                if count <= whole[axis][1]:
+                    yield ((axis, count),)
+        if len(cut.grid) > 1:
+            yield tuple(reversed(cut.grid))
+        for position, (axis, count) in enumerate(cut.grid):
+            near = min(range(len(_COUNTS)), key=lambda i: abs(_COUNTS[i] - count))
+            for step in (-1, 1):
+                if 0 < near + step < len(_COUNTS) and _COUNTS[near + step] <= whole[axis][1]:
+                    changed = (axis, _COUNTS[near + step])
+                    yield (*cut.grid[:position], changed, *cut.grid[position + 1 :])
+        if len(cut.grid) == 1:
+            for axis in axes:
+                if axis != cut.grid[0][0]:
+                    for count in _COUNTS[1:4]:
+                        if count <= whole[axis][1]:
+                            yield (*cut.grid, (axis, count))
+                            yield ((axis, count), *cut.grid)
+
+    def _single(self, index: int) -> Cut:
+        """A unit in the tiles the cost model likes best."""
+        if index not in self._alone:
+            grid = find_grid(self._network, self._grid_budget, self._network.units[index])
+            looped = tuple((axis, count) for axis, count in grid.counts if count > 1)
+            self._alone[index] = Cut(index, index + 1, grid=looped)
+        return self._alone[index]
+
+    def _rank(self, index: int) -> int:
+        return len(self._network.whole(self._network.units[index]))
+
+    def _axes(self, first: int, last: int, axis: int) -> tuple[int, ...] | None:
+        """``axis`` for every result that leaves the units, where all of them have it."""
+        units = self._network.units[first:last]
+        ranks = [len(self._network.graph.tensor[name].shape) for name in sinks(units)]
+        # The last dimension is never cut: rows of it are what hardware works on.
+        return None if axis < 0 or any(axis >= rank - 1 for rank in ranks) else (axis,) * len(ranks)
+
+    def _coarsest(self, first: int, last: int, axes: tuple[int, ...]) -> Cut | None:
+        """The fewest stripes whose working set fits by estimate."""
+        units = self._network.units[first:last]
+        names = sinks(units)
+        extents = [
+            self._network.graph.tensor[name].shape[axis]
+            for name, axis in zip(names, axes, strict=True)
+        ]
+        cut = dict(zip(names, axes, strict=True))
+        for stripes in _LADDER:
+            if stripes > min(extents):
+                return None
+            cost = self._meter.cost(self._grid_budget, units, cut, stripes)
+            if cost is None:
+                return None
+            if cost.working_bytes <= self._grid_budget.working_bytes:
+                return Cut(first, last, stripes, axes)
+        return None
+
+    def _run(self, cuts: tuple[Cut, ...]) -> Replayed | None:
+        jobs: list[Job] = []
+        for cut in cuts:
+            found = self._jobs_of(cut)
+            if found is None:
+                return None
+            jobs += found
+        self._spent += (cuts[-1].last - cuts[0].first) / max(1, len(self._network.units))
+        return self._replay.run(jobs)
+
+    def _jobs_of(self, cut: Cut) -> list[Job] | None:
+        """Tiles of a group; None when it cannot be cut so."""
+        if cut not in self._jobs:
+            self._jobs[cut] = _jobs_of(self._network, cut)
+        return self._jobs[cut]
+
+    def _by_cost(self, cuts: tuple[Cut, ...]) -> list[int]:
+        """First units of the groups, those first whose results and weights move most bytes."""
+        result = self._run(cuts)
+        if result is None:
+            return []
+        network = self._network
+        costs = []
+        for cut in cuts:
+            units = network.units[cut.first : cut.last]
+            total = sum(result.streamed.get(unit.index, 0) - _weights(network, unit) for unit in units)
+            total += sum(result.moved.get(name, 0) for u in units for name in u.operator.outputs)
+            reads = {source.tensor for unit in units for source in unit.sources}
+            total += sum(result.moved.get(name, 0) for name in reads) // 2
+            costs.append((-total, cut.first))
+        return [first for cost, first in sorted(costs) if cost < 0 or result.over_bytes]
+
+
+def _weights(network: Network, unit: Unit) -> int:
+    """Bytes of the weights that a unit streams at least."""
+    names = dict.fromkeys(source.tensor for source in unit.sources)
+    return sum(network.graph.tensor[n].size_bytes for n in names if network.streamed(n))
+
+
+def _jobs_of(network: Network, cut: Cut) -> list[Job] | None:
+    units = network.units[cut.first : cut.last]
+    if len(units) == 1 and not {axis for axis, _ in cut.grid} <= units[0].splittable:
+        return None
+    try:
+        jobs = jobs_of(network, [group_of(network, cut)])
+    except UsageError:
+        return None
+    cut_at_all = any(job.box != network.whole(job.unit) for job in jobs)
+    return None if len(units) > 1 and not cut_at_all else jobs
