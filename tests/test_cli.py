@@ -266,4 +266,6 @@ def test_allocate_places_buffers_or_proves_that_none_fits(run: Runner, tmp_path:
     assert fits.code == 0 and json.loads(fits.out)["peak_bytes"] == 8
     assert out.read_text().startswith("id,lower,upper,size,offset\n")
     fails = run("allocate", str(buffers), "-c", "7")
-    assert fails.code == 5 and "no: proved" in fails.out
+    assert fails.code == 5 and "no: proved, 8 bytes are live at step 1" in fails.out
+    least = run("allocate", str(buffers))
+    assert least.code == 0 and "8 bytes: proven minimal" in least.out

@@ -9,7 +9,7 @@ from stowplan.cli_options import Format, FormatOption, TimeLimitOption, byte_cou
 from stowplan.errors import InfeasiblePlanError
 
 if TYPE_CHECKING:
-    from stowplan.ilp.allocate_csv import Allocation
+    from stowplan.ilp.allocate_csv import FileAllocation
 
 
 def allocate_command(
@@ -18,8 +18,15 @@ def allocate_command(
         typer.Argument(metavar="CSV", help="Rows id,lower,upper,size.", show_default=False),
     ],
     capacity: Annotated[
-        str, typer.Option("--capacity", "-c", metavar="SIZE", help="Memory: 1048576 or 1MiB.")
-    ],
+        str | None,
+        typer.Option(
+            "--capacity",
+            "-c",
+            metavar="SIZE",
+            help="Memory: 1048576 or 1MiB.",
+            show_default="find the smallest memory",
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", metavar="CSV", help="Write the buffers with their offsets."),
@@ -29,29 +36,52 @@ def allocate_command(
 ) -> None:
     """Place buffers with known lifetimes in one memory.
 
-    Exit code 5 when they do not fit, or when the time limit leaves it open.
+    Without a capacity, in the smallest one. Exit code 5 when they do not fit, or when the time
+    limit leaves it open. Ctrl-C ends the search with the best offsets so far.
     """
     from stowplan.cli_output import print_result
     from stowplan.ilp.allocate_csv import allocate_csv
+    from stowplan.interrupt import Interrupt
 
-    result = allocate_csv(buffers, byte_count(capacity), out, time_limit)
+    size = None if capacity is None else byte_count(capacity)
+    with Interrupt() as interrupt:
+        result = allocate_csv(buffers, size, out, time_limit, interrupt.requested)
     print_result(output, result, allocation_lines(result))
-    if result.status != "ok":
+    if not result.placed:
         raise typer.Exit(InfeasiblePlanError.exit_code)
 
 
-def allocation_lines(result: "Allocation") -> list[str]:
+def allocation_lines(result: "FileAllocation") -> list[str]:
     """An allocation for people."""
     from stowplan.report.quantities import human_time
 
-    verdict = {
-        "ok": f"yes: peak {result.peak_bytes or 0:,} of {result.capacity_bytes:,} bytes",
-        "does_not_fit": f"no: proved for {result.capacity_bytes:,} bytes",
-        "time_limit": "unknown: the time limit ended the search",
-    }
+    load = result.load
+    when = "" if load.moment is None else f" by {load.buffers:,} buffers at step {load.moment:,}"
+    lines = [f"buffers      {result.buffers:,}"]
+    if result.capacity_bytes is not None:
+        lines.append(f"fits         {_verdict(result)}")
+    if result.peak_bytes is not None:
+        lines.append(f"peak         {result.peak_bytes:,} bytes: {_proof(result)}")
     return [
-        f"buffers      {result.buffers:,}",
-        f"fits         {verdict[result.status]}",
-        f"live         {result.live_bytes:,} bytes at once; no smaller memory can do",
+        *lines,
+        f"live         {load.live_bytes:,} bytes at once{when}; no smaller memory can do",
         f"search       {result.nodes:,} nodes in {human_time(result.wall_s)}",
     ]
+
+
+def _verdict(result: "FileAllocation") -> str:
+    capacity = result.capacity_bytes or 0
+    if result.peak_bytes is not None:
+        return f"yes: peak {result.peak_bytes:,} of {capacity:,} bytes"
+    if result.load.live_bytes > capacity:
+        return f"no: proved, {result.load.live_bytes:,} bytes are live at step {result.load.moment}"
+    if result.status == "infeasible":
+        return f"no: proved for {capacity:,} bytes by search"
+    return "unknown: the search was ended"
+
+
+def _proof(result: "FileAllocation") -> str:
+    if result.status == "optimal":
+        return "proven minimal"
+    peak, bound = result.peak_bytes or 0, result.lower_bound_bytes
+    return f"at least {bound:,} are needed, gap {100 * (peak - bound) / max(peak, 1):.2f} %"

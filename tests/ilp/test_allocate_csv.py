@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from stowplan.errors import UsageError
-from stowplan.ilp.allocate_csv import allocate_csv, live_bytes, read_buffers
+from stowplan.ilp.allocate_csv import Load, allocate_csv, greatest_load, read_buffers
 
 PYRAMID = "id,lower,upper,size\na,0,2,4\nb,1,4,4\nc,3,5,8\n"
 
@@ -27,7 +27,7 @@ def test_offsets_are_written_and_do_not_overlap(tmp_path: Path) -> None:
     source = written(tmp_path, "id,lower,upper,size\n" + "\n".join(rows) + "\n")
     out = tmp_path / "deep" / "out.csv"
     result = allocate_csv(source, 4096, out, 10.0)
-    assert result.status == "ok" and result.peak_bytes is not None
+    assert result.placed and result.peak_bytes is not None
     with out.open() as file:
         placed = list(csv.DictReader(file))
     assert [row["id"] for row in placed] == [f"b{i}" for i in range(60)]
@@ -42,10 +42,21 @@ def test_offsets_are_written_and_do_not_overlap(tmp_path: Path) -> None:
 
 def test_what_does_not_fit_is_proved(tmp_path: Path) -> None:
     result = allocate_csv(written(tmp_path, PYRAMID), 11, tmp_path / "out.csv")
-    assert result.status == "does_not_fit" and result.live_bytes == 12
+    assert result.status == "infeasible" and result.load == Load(12, 3, 2)
     assert result.offsets == () and result.peak_bytes is None
     assert not (tmp_path / "out.csv").exists()
-    assert allocate_csv(written(tmp_path, PYRAMID), 12).status == "ok"
+    assert allocate_csv(written(tmp_path, PYRAMID), 12).status == "optimal"
+
+
+def test_without_a_capacity_the_smallest_is_found(tmp_path: Path) -> None:
+    result = allocate_csv(written(tmp_path, PYRAMID), None, tmp_path / "out.csv")
+    assert (result.status, result.peak_bytes, result.lower_bound_bytes) == ("optimal", 12, 12)
+    assert (tmp_path / "out.csv").exists()
+
+
+def test_cancelling_keeps_what_was_found(tmp_path: Path) -> None:
+    result = allocate_csv(written(tmp_path, PYRAMID), None, None, 60.0, lambda: True)
+    assert result.placed and result.peak_bytes is not None and result.nodes == 0
 
 
 def test_own_output_is_read_again(tmp_path: Path) -> None:
@@ -56,9 +67,14 @@ def test_own_output_is_read_again(tmp_path: Path) -> None:
 
 
 def test_live_bytes_end_with_half_open_intervals(tmp_path: Path) -> None:
-    text = "id, size, upper, lower\na, 5, 3, 0\nb, 5, 6, 3\n"
-    assert live_bytes(read_buffers(written(tmp_path, text))) == 5
-    assert live_bytes(()) == 0
+    text = "id, size, upper, lower\na, 5, 3, 0\nb, 5, 6, 3\n\n"
+    assert greatest_load(read_buffers(written(tmp_path, text))) == Load(5, 0, 1)
+    assert greatest_load(()) == Load(0, None, 0)
+
+
+def test_a_table_without_rows_needs_no_memory(tmp_path: Path) -> None:
+    result = allocate_csv(written(tmp_path, "id,lower,upper,size\n"))
+    assert (result.status, result.peak_bytes) == ("optimal", 0)
 
 
 @pytest.mark.parametrize(
@@ -69,8 +85,15 @@ def test_live_bytes_end_with_half_open_intervals(tmp_path: Path) -> None:
         ("id,lower,upper,size,alignment\na,0,1,4,64\n", "buffers.csv:1"),
         ("id,lower,upper,size\na,0,1,4\nb,0,1,x\n", "buffers.csv:3"),
         ("id,lower,upper,size\na,0,1\n", "buffers.csv:2"),
-        ("id,lower,upper,size\na,2,1,4\n", "buffers.csv:2"),
-        ("id,lower,upper,size\na,0,1,-4\n", "buffers.csv:2"),
+        ("id,lower,upper,size\na,0,1,4,9\n", "buffers.csv:2: 5 fields"),
+        ("id,lower,lower,size\na,0,1,4\n", "buffers.csv:1"),
+        ("id,lower,upper,size\na,2,1,4\n", "buffers.csv:2: the lifetime"),
+        ("id,lower,upper,size\na,1,1,4\n", "buffers.csv:2: the lifetime"),
+        ("id,lower,upper,size\na,-1,1,4\n", "buffers.csv:2: lower is -1"),
+        ("id,lower,upper,size\na,0,1,-4\n", "buffers.csv:2: size is -4"),
+        ("id,lower,upper,size\na,0,1,4.5\n", "buffers.csv:2: size is '4.5'"),
+        (f"id,lower,upper,size\na,0,1,{10**40}\n", "buffers.csv:2: size is 1"),
+        ("id,lower,upper,size\na,0,1,4\nb,1,2,4\na,2,3,4\n", "buffers.csv:4: 'a' is .* line 2"),
     ],
 )
 def test_mistakes_name_file_and_line(tmp_path: Path, text: str, where: str) -> None:
