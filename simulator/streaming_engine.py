@@ -101,8 +101,10 @@ def _runs(process: Process) -> tuple[_Run, ...]:
     """The patterns of a process laid side by side."""
     patterns = [pattern_of(process.interval_cycles)]
     patterns += [pattern_of(rate.tokens) for rate in (*process.takes, *process.gives)]
-    length = process.cycle_firings
-    if sum(length // pattern_length(pattern) * len(pattern) for pattern in patterns) > _MOST_RUNS:
+    # A pattern longer than all firings never starts again.
+    length = max(1, min(process.cycle_firings, process.firings))
+    unrolled_runs = sum(-(-length // pattern_length(p)) * len(p) for p in patterns if len(p) > 1)
+    if unrolled_runs > _MOST_RUNS:
         raise ModelError(
             f"process '{process.name}': its patterns together repeat only after {length:,} "
             "firings; give them lengths that divide each other"
@@ -124,9 +126,13 @@ def _runs(process: Process) -> tuple[_Run, ...]:
 
 def _unrolled(pattern: Pattern, length: int) -> list[tuple[int, int]]:
     """End and value of each run within ``length`` firings."""
-    runs = pattern * (length // pattern_length(pattern))
+    if len(pattern) == 1:
+        return [(length, pattern[0][1])]
+    runs = pattern * -(-length // pattern_length(pattern))
     ends = accumulate(repeats for repeats, _ in runs)
-    return [(end, value) for end, (_, value) in zip(ends, runs, strict=True)]
+    inside = [(end, value) for end, (_, value) in zip(ends, runs, strict=True)]
+    stop = next(i for i, (end, _) in enumerate(inside) if end >= length)
+    return [*inside[:stop], (length, inside[stop][1])]
 
 
 def _integers(values: Iterable[int]) -> kernels.Ints:

@@ -2,7 +2,8 @@
 
 A file has tables ``process``, ``fifo`` and ``clock`` with the fields of the dataclasses of the
 same name; ``takes`` and ``gives`` map FIFOs to tokens per firing, or to runs
-``[[repeats, tokens], ...]``. With ``iterations`` at the top, the firings are computed by the balance equations.
+``[[repeats, tokens], ...]``. With ``iterations`` at the top, the firings are computed by
+the balance equations.
 """
 
 import tomllib

@@ -256,7 +256,7 @@ def _ask(wiring: Wiring, state: State, anchors: Anchors, p: int) -> None:
     """Look for the needs of the next firing of ``p``, and note by how much they are met."""
     rates = wiring.rate_begin[state.run[p]] - wiring.port_begin[p]
     for s in range(wiring.port_begin[p], wiring.port_begin[p + 1]):
-        need = wiring.rates[rates + s]
+        need = int(wiring.rates[rates + s])
         if need == 0:
             state.met[s] = 0
             continue
@@ -294,7 +294,7 @@ def _send(wiring: Wiring, state: State, s: int, units: int) -> None:
     """Send ``units`` from port ``s`` to its partner, and wake the partner's owner."""
     now = state.scalar[NOW]
     other = wiring.partner[s]
-    q = wiring.owner[other]
+    q = int(wiring.owner[other])
     due = now + wiring.delay[s]
     if wiring.sync[other] > 0:
         due = -(-due // wiring.period[q]) * wiring.period[q] + wiring.sync[other]
@@ -306,7 +306,7 @@ def _send(wiring: Wiring, state: State, s: int, units: int) -> None:
     state.units[place] = units
     state.length[other] += 1
     if state.met[other] == NEVER:
-        need = wiring.rates[wiring.rate_begin[state.run[q]] + other - wiring.port_begin[q]]
+        need = int(wiring.rates[wiring.rate_begin[state.run[q]] + other - wiring.port_begin[q]])
         _meet(wiring, state, other, need)
         if state.met[other] != NEVER:
             _schedule(wiring, state, q)
@@ -321,7 +321,7 @@ def _fire(wiring: Wiring, state: State, anchors: Anchors, p: int) -> bool:
     fired = state.run[p]
     rates = wiring.rate_begin[fired] - wiring.port_begin[p]
     for s in range(wiring.port_begin[p], wiring.port_begin[p + 1]):
-        units = wiring.rates[rates + s]
+        units = int(wiring.rates[rates + s])
         if units > 0:
             _arrive(wiring, state, s, now)
             seen = units - state.held[s] if wiring.is_output[s] else state.held[s]
@@ -343,7 +343,7 @@ def _fire(wiring: Wiring, state: State, anchors: Anchors, p: int) -> bool:
             state.met[s] = 0
     _schedule(wiring, state, p)
     for s in range(wiring.port_begin[p], wiring.port_begin[p + 1]):
-        units = wiring.rates[rates + s]
+        units = int(wiring.rates[rates + s])
         if units > 0:
             _send(wiring, state, s, units)
     return wrapped

@@ -71,6 +71,12 @@ def pattern_length(pattern: Pattern) -> int:
     return sum(repeats for repeats, _ in pattern)
 
 
+def pattern_at(value: int | Pattern, firing: int) -> int:
+    """Value in firing number ``firing``, from 0 on."""
+    pattern = pattern_of(value)
+    return pattern_sum(pattern, firing + 1) - pattern_sum(pattern, firing)
+
+
 def pattern_sum(pattern: Pattern, firings: int) -> int:
     """Sum of the pattern's values over the first ``firings`` firings."""
     cycles, rest = divmod(firings, pattern_length(pattern))

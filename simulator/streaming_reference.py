@@ -2,15 +2,12 @@
 
 from dataclasses import dataclass, field
 
-from stowplan.errors import InternalError
 from stowplan.simulator.streaming_network import (
     Fifo,
     Network,
-    Pattern,
     Process,
     grid_of,
-    pattern_length,
-    pattern_of,
+    pattern_at,
 )
 from stowplan.simulator.streaming_result import (
     FifoActivity,
@@ -117,11 +114,11 @@ def step_through(network: Network) -> StreamResult:
 def _first_wait(actor: _Actor, queues: dict[str, _Queue]) -> tuple[str, bool, int] | None:
     """Name of the first FIFO that prevents a firing, whether it is full, and the tokens needed."""
     for rate in actor.process.takes:
-        needs = _at(rate.tokens, actor.done)
+        needs = pattern_at(rate.tokens, actor.done)
         if queues[rate.fifo].tokens < needs:
             return rate.fifo, False, needs
     for rate in actor.process.gives:
-        needs = _at(rate.tokens, actor.done)
+        needs = pattern_at(rate.tokens, actor.done)
         if queues[rate.fifo].free < needs:
             return rate.fifo, True, needs
     return None
@@ -136,19 +133,19 @@ def _fire(
 ) -> None:
     process = actor.process
     for rate in process.takes:
-        queue, amount = queues[rate.fifo], _at(rate.tokens, actor.done)
+        queue, amount = queues[rate.fifo], pattern_at(rate.tokens, actor.done)
         queue.tokens -= amount
         freed = now + process.release_cycles * actor.period
         seen = _seen(freed, queue.fifo.sync_cycles, writers[rate.fifo].period)
         queue.slots_coming.append((seen, amount))
     for rate in process.gives:
-        queue, amount = queues[rate.fifo], _at(rate.tokens, actor.done)
+        queue, amount = queues[rate.fifo], pattern_at(rate.tokens, actor.done)
         queue.free -= amount
         queue.peak_slots = max(queue.peak_slots, queue.fifo.depth - queue.free)
         written = now + process.latency_cycles * actor.period
         seen = _seen(written, queue.fifo.sync_cycles, readers[rate.fifo].period)
         queue.tokens_coming.append((seen, amount))
-    interval = _at(process.interval_cycles, actor.done)
+    interval = pattern_at(process.interval_cycles, actor.done)
     actor.charge(now)
     actor.done += 1
     actor.busy_cycles += interval
@@ -174,17 +171,6 @@ def _stands_still(actors: dict[str, _Actor], queues: dict[str, _Queue], now: int
 def _end(actors: dict[str, _Actor]) -> int:
     fired = [actor for actor in actors.values() if actor.last >= 0]
     return max((a.last + a.process.latency_cycles * a.period for a in fired), default=0)
-
-
-def _at(value: int | Pattern, firing: int) -> int:
-    """Value of the pattern in firing number ``firing``."""
-    pattern = pattern_of(value)
-    place = firing % pattern_length(pattern)
-    for repeats, each in pattern:
-        if place < repeats:
-            return each
-        place -= repeats
-    raise InternalError("a pattern ends before its length")
 
 
 def _result(network: Network, queues: dict[str, _Queue], actors: dict[str, _Actor]) -> StreamResult:

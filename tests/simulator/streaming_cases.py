@@ -1,9 +1,11 @@
 """Random and hand-made streaming networks for tests of the simulator."""
 
+from bisect import bisect_right
 from dataclasses import replace
 
 from hypothesis import strategies as st
 
+from stowplan.simulator.streaming_engine import simulate
 from stowplan.simulator.streaming_network import (
     Clock,
     Fifo,
@@ -14,8 +16,17 @@ from stowplan.simulator.streaming_network import (
     pattern_of,
     pattern_sum,
 )
+from stowplan.simulator.streaming_reference import step_through
+from stowplan.simulator.streaming_result import StreamResult
 
 CLOCKS = (Clock("fast", 7, 2), Clock("slow", 3, 2), Clock("unit", 1, 1))
+
+
+def both(network: Network) -> StreamResult:
+    """Result on which both engines agree in everything."""
+    result = simulate(network)
+    assert result == step_through(network)
+    return result
 
 
 def chain(firings: int, depth: int = 2, latency: int = 1, interval: int = 1) -> Network:
@@ -53,10 +64,7 @@ def patterns(draw: st.DrawFn, length: int, least: int, most: int) -> Pattern:
 
 def _firings_for(pattern: Pattern, tokens: int) -> int:
     """Most firings that together use no more than ``tokens``."""
-    firings = 0
-    while firings < 400 and pattern_sum(pattern, firings + 1) <= tokens:
-        firings += 1
-    return firings
+    return bisect_right(range(401), tokens, key=lambda firings: pattern_sum(pattern, firings)) - 1
 
 
 @st.composite

@@ -1,23 +1,13 @@
 """The kernel of streaming networks against stepping every clock edge."""
 
 from hypothesis import given, settings
-from tests.simulator.streaming_cases import networks, pipelines
+from tests.simulator.streaming_cases import both, networks, pipelines
 
 from stowplan.simulator import streaming_kernels as kernels
-from stowplan.simulator.streaming_engine import simulate
 from stowplan.simulator.streaming_network import Network
-from stowplan.simulator.streaming_reference import step_through
-from stowplan.simulator.streaming_result import StreamResult
 
 
-def both(network: Network) -> StreamResult:
-    """Result on which both engines agree in everything."""
-    result = simulate(network)
-    assert result == step_through(network)
-    return result
-
-
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(networks())
 def test_firing_by_firing_equals_edge_by_edge(network: Network) -> None:
     result = both(network)
@@ -26,7 +16,7 @@ def test_firing_by_firing_equals_edge_by_edge(network: Network) -> None:
         assert result.fifo(fifo.name).peak_slots <= fifo.depth
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(pipelines())
 def test_jumps_over_steady_periods_equal_edge_by_edge(network: Network) -> None:
     both(network)
