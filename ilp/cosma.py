@@ -138,7 +138,7 @@ def plan_cosma(graph: Graph, target: Target, options: PlanOptions) -> Plan:
         UsageError: a setting or an objective this planner does not know.
     """
     settings = cosma_settings(options)
-    best = Incumbent.start(graph, target, options, "cosma")
+    best = Incumbent.start(graph, target, options, "cosma", ("offchip", "peak"))
     try:
         _improve(best, settings)
     except KeyboardInterrupt:

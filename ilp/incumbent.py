@@ -12,6 +12,7 @@ from stowplan.ir.plan import Plan, Proof, TransferKind
 from stowplan.ir.traffic import peak_bytes, traffic
 from stowplan.passes.assemble import assemble_plan
 from stowplan.passes.greedy import plan_greedy
+from stowplan.passes.latency import LatencyModel, latency_model
 from stowplan.passes.planner import PlanOptions, Progress
 from stowplan.passes.problem import PlanningProblem, planning_problem
 from stowplan.targets.target import Target
@@ -68,18 +69,26 @@ class Incumbent:
     bound_source: str = "trivial"
     solver: str = ""
     trace: list[str] = field(default_factory=list)
+    _latency: LatencyModel | None = None
 
     @staticmethod
-    def start(graph: Graph, target: Target, options: PlanOptions, planner: str) -> "Incumbent":
-        """Plan greedily and take the trivial bound.
+    def start(
+        graph: Graph,
+        target: Target,
+        options: PlanOptions,
+        planner: str,
+        objectives: Sequence[str] = ("offchip", "peak", "cycles"),
+    ) -> "Incumbent":
+        """Plan greedily and take greedy's bound; ``objectives`` are those the planner knows.
 
         Raises:
             InfeasiblePlanError: no plan fits.
             UsageError: an objective the planner does not know.
         """
-        if options.objective not in ("offchip", "peak"):
+        if options.objective not in objectives:
             raise UsageError(
-                f"planner {planner!r} minimises 'offchip' or 'peak', not {options.objective!r}"
+                f"planner {planner!r} minimises {' or '.join(objectives)}, "
+                f"not {options.objective!r}"
             )
         started = time.monotonic()
         memory = target.memory_spec(options.track_weights)
@@ -91,12 +100,23 @@ class Incumbent:
             still = replace(plan, residencies=(), transfers=(), direct=())
             found.constant = traffic(graph, still, memory).noncompulsory_bytes
             found.raise_bound(found.constant, "streamed weights" if found.constant else "trivial")
+        else:
+            found.raise_bound(plan.proof.lower_bound, plan.proof.bound_source)
         return found
+
+    @property
+    def latency(self) -> LatencyModel:
+        """Prediction of cycles, built once."""
+        if self._latency is None:
+            self._latency = latency_model(self.graph, self.target, self.problem.memory)
+        return self._latency
 
     def measure(self, plan: Plan) -> int:
         """Objective value of a valid plan."""
         if self.options.objective == "peak":
             return peak_bytes(self.graph, plan)
+        if self.options.objective == "cycles":
+            return self.latency.predict(plan)
         return traffic(self.graph, plan, self.problem.memory).noncompulsory_bytes
 
     @property
@@ -141,6 +161,10 @@ class Incumbent:
         """Take a schedule with addresses if it is better than the plan so far."""
         proof = Proof(self.options.objective, 0, 0, method, "")
         plan = plan_of(self.problem, self.target, schedule, addresses, proof, self.planner)
+        return self.offer_plan(plan, method)
+
+    def offer_plan(self, plan: Plan, method: str) -> bool:
+        """Take a valid plan if it is better than the one so far."""
         value = self.measure(plan)
         if value >= self.value:
             return False

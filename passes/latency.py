@@ -73,13 +73,17 @@ class LatencyModel:
             return 0
         return self.streamed_bytes[plan.order[step]]
 
-    def _moved(self, begin: int, size_bytes: int) -> int:
-        """Cycle at which a transfer that begins at ``begin`` is complete."""
+    def transfer_cycles(self, size_bytes: int) -> int:
+        """Cycles the channel needs to move ``size_bytes``: whole bursts and a set-up."""
         if not size_bytes:
-            return begin
+            return 0
         burst = self.target.dma.burst_bytes
         moved = -(-size_bytes // burst) * burst
-        return begin + self.target.dma.setup_cycles + -(-moved // self.target.dram.bytes_per_cycle)
+        return self.target.dma.setup_cycles + -(-moved // self.target.dram.bytes_per_cycle)
+
+    def _moved(self, begin: int, size_bytes: int) -> int:
+        """Cycle at which a transfer that begins at ``begin`` is complete."""
+        return begin + self.transfer_cycles(size_bytes)
 
 
 def latency_model(graph: Graph, target: Target, memory: MemorySpec) -> LatencyModel:
