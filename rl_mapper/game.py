@@ -38,7 +38,7 @@ from stowplan.targets.cost import operator_cost
 from stowplan.targets.target import Target
 
 COPY, NOCOPY, DROP = kernels.COPY, kernels.NOCOPY, kernels.DROP
-ON_CHIP = 3
+ON_CHIP = kernels.ON_CHIP
 """Wish for fast memory in whichever way is legal; see :func:`game_kernels.follow`."""
 LOOKBACK_STEPS = 64
 """Longest LOAD window: far longer ones only hold space."""
@@ -111,7 +111,7 @@ def new_state(rules: kernels.Rules) -> kernels.State:
     decisions = max(1, len(rules.decision))
     storages = max(1, len(rules.storage))
     steps = len(rules.step)
-    segments = 8 * decisions + 64
+    segments = 8 * decisions + 2 * kernels.WAITING_STAYS
 
     def table(rows: int, columns: int) -> kernels.Ints:
         return np.zeros((rows, columns), dtype=np.int64)
@@ -130,6 +130,7 @@ def new_state(rules: kernels.Rules) -> kernels.State:
         length=np.zeros(1, dtype=np.int64),
         low=np.zeros(segments, dtype=np.int64),
         high=np.zeros(segments, dtype=np.int64),
+        cost=np.zeros(segments, dtype=np.float64),
     )
 
 

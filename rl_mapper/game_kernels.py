@@ -23,6 +23,7 @@ Ints = NDArray[np.int64]
 
 COPY, NOCOPY, DROP = 0, 1, 2
 ACTIONS = 3
+ON_CHIP = 3
 ILLEGAL = -(1 << 62)
 
 # Columns of Rules.decision.
@@ -46,11 +47,11 @@ T_SCALAR, T_HOLD, T_TIME, T_STAY = range(4)
 CURSOR, SEGMENTS, STAYS, LOADS, CYCLES = range(5)
 SCALARS = 5
 # Columns of State.hold, per storage.
-ADDRESS, UNTIL, STAY, VALID, WRITTEN = range(5)
-HOLD_COLUMNS = 5
+ADDRESS, UNTIL, STAY, VALID, WRITTEN, SEEN = range(6)
+HOLD_COLUMNS = 6
 # Columns of State.time, per step.
-DIRECT, READS, ONCHIP, CYCLES_OF, SPARE, LOADED_BYTES, SEGMENTS_BEFORE = range(7)
-TIME_COLUMNS = 7
+DIRECT, READS, ONCHIP, CYCLES_OF, SPARE, LOADED_BYTES, STALLED, SEGMENTS_BEFORE = range(8)
+TIME_COLUMNS = 8
 # Columns of State.stay.
 S_STORAGE, S_ADDRESS, S_RESERVED, S_START, S_END, S_LOADED, S_ISSUE, S_DEADLINE, S_FLOOR = range(9)
 STAY_COLUMNS = 9
@@ -59,6 +60,8 @@ LOW, HIGH, BEGIN, END, OWNER = range(5)
 SEGMENT_COLUMNS = 5
 LOG_PER_DECISION = 24
 """Log entries kept free for each decision to come."""
+WAITING_STAYS = 96
+"""Most recent stays whose space is spared for their next use."""
 
 
 class Rules(NamedTuple):
@@ -82,8 +85,8 @@ class State(NamedTuple):
 
     Attributes:
         scalar: counts and the latency so far [1, 5].
-        hold: where each storage is [V, 5].
-        time: what each step does [N + 1, 7].
+        hold: where each storage is [V, 6].
+        time: what each step does [N + 1, 8].
         stay: stays on chip, in order of decision [A, 9].
         segment: taken address x time, in order of decision [S, 5].
         load: stay and bytes charged of each LOAD, first in first out [A, 2].
@@ -94,6 +97,7 @@ class State(NamedTuple):
         length: length of the log [1].
         low: scratch for placement [S].
         high: scratch for placement [S].
+        cost: scratch for placement [S].
     """
 
     scalar: Ints
@@ -109,6 +113,7 @@ class State(NamedTuple):
     length: Ints
     low: Ints
     high: Ints
+    cost: NDArray[np.float64]
 
 
 @numba.njit(cache=True)
@@ -123,6 +128,7 @@ def reset(rules: Rules, state: State) -> None:
         state.hold[v, STAY] = -1
         state.hold[v, VALID] = 0 if rules.storage[v, IN_DRAM] else -1
         state.hold[v, WRITTEN] = -1
+        state.hold[v, SEEN] = -1
     state.time[:] = 0
     for a in range(rules.decision.shape[0]):
         t = rules.decision[a, STEP]
@@ -148,6 +154,7 @@ def play(rules: Rules, state: State, action: int) -> int:
         _rewind(state, before)
         return ILLEGAL
     state.action[a] = action
+    _set(state, T_HOLD, rules.decision[a, STORAGE], SEEN, a)
     _set(state, T_SCALAR, 0, CURSOR, a + 1)
     _enter(rules, state, rules.decision[a, STEP] + 1)
     return old - state.scalar[0, CYCLES]
@@ -200,8 +207,9 @@ def back_up(rules: Rules, state: State) -> int:
 def follow(rules: Rules, state: State, wishes: Ints, limit: int) -> int:
     """Play ``wishes`` to the end; what is not legal becomes the nearest legal action.
 
-    ``wishes`` holds 0 to 2, or 3 for "on chip if possible". NoCopy and Copy stand in for each
-    other, then Drop; Drop is replaced by NoCopy. Dead ends are backed up.
+    ``wishes`` holds actions, or ``ON_CHIP``: NoCopy where legal, Copy where that loses nothing, else
+    Drop. NoCopy and Copy stand in for each other, then Drop; for Drop, NoCopy and then Copy. Dead
+    ends are backed up.
 
     Args:
         rules: the game.
@@ -215,21 +223,29 @@ def follow(rules: Rules, state: State, wishes: Ints, limit: int) -> int:
     total = rules.decision.shape[0]
     made = 0
     while state.scalar[0, CURSOR] < total and made < limit:
-        wish = wishes[state.scalar[0, CURSOR]]
         made += 1
-        if wish == DROP:
-            if play(rules, state, DROP) != ILLEGAL:
-                continue
-            wish = NOCOPY
-        first = COPY if wish == COPY else NOCOPY
-        if play(rules, state, first) != ILLEGAL:
-            continue
-        if play(rules, state, COPY + NOCOPY - first) != ILLEGAL:
-            continue
-        if play(rules, state, DROP) != ILLEGAL:
-            continue
-        back_up(rules, state)
+        if not _grant(rules, state, wishes[state.scalar[0, CURSOR]]):
+            back_up(rules, state)
     return made
+
+
+@numba.njit(cache=True)
+def _grant(rules: Rules, state: State, wish: int) -> bool:
+    if wish == ON_CHIP:
+        if play(rules, state, NOCOPY) != ILLEGAL:
+            return True
+        gained = play(rules, state, COPY)
+        if gained >= 0:
+            return True
+        if gained != ILLEGAL:
+            undo(state)
+        wish = DROP
+    if play(rules, state, wish) != ILLEGAL:
+        return True
+    second = COPY if wish == NOCOPY else NOCOPY
+    if play(rules, state, second) != ILLEGAL:
+        return True
+    return play(rules, state, COPY + NOCOPY + DROP - wish - second) != ILLEGAL
 
 
 @numba.njit(cache=True)
@@ -305,14 +321,15 @@ def _rewind(state: State, length: int) -> None:
 
 @numba.njit(cache=True)
 def _cycles(rules: Rules, state: State, t: int) -> int:
-    """Cycles of step ``t``: computation, scratchpad and DRAM overlap; the first read delays all."""
+    """Cycles of step ``t``: computation, fast memory and DRAM overlap, after stall and latency."""
     moved = state.time[t, DIRECT] + rules.step[t, STREAMED]
     longest = max(
         rules.step[t, COMPUTE],
         -(-moved // rules.limits[BANDWIDTH]),
         -(-state.time[t, ONCHIP] // rules.limits[BANK_BYTES]),
     )
-    return longest + (rules.limits[LATENCY] if state.time[t, READS] else 0)
+    stall = -(-state.time[t, STALLED] // rules.limits[BANDWIDTH])
+    return stall + longest + (rules.limits[LATENCY] if state.time[t, READS] else 0)
 
 
 @numba.njit(cache=True)
@@ -325,7 +342,8 @@ def _enter(rules: Rules, state: State, t: int) -> None:
     for closed in range(t - 1, current):
         if closed >= 0:
             supply = state.time[closed, CYCLES_OF] * rules.limits[BANDWIDTH]
-            spare = supply - state.time[closed, DIRECT] - rules.step[closed, STREAMED]
+            used = state.time[closed, DIRECT] + rules.step[closed, STREAMED]
+            spare = supply - used - state.time[closed, STALLED]
             _set(state, T_TIME, closed, SPARE, max(0, spare))
         _set(state, T_TIME, closed + 1, SEGMENTS_BEFORE, state.scalar[0, SEGMENTS])
 
@@ -408,20 +426,56 @@ def _take_over(rules: Rules, state: State, a: int) -> int:
 
 @numba.njit(cache=True)
 def _copy(rules: Rules, state: State, a: int) -> bool:
-    """A LOAD that is complete when the step begins, in the latest window that has the spare."""
+    """A LOAD that is complete when the step begins, in the latest window that hides most of it.
+
+    The window begins no earlier than it must to hide all of the LOAD. If the space is not free for
+    so long, it begins at the first step from which it is; what no spare hides stalls the step.
+    """
     v, t = rules.decision[a, STORAGE], rules.decision[a, STEP]
-    if rules.decision[a, DEFINES] or t == 0 or not _room(rules, state):
+    if rules.decision[a, DEFINES] or not _room(rules, state):
         return False
     if state.hold[v, VALID] < 0 and not _store(rules, state, v, t):
-        return False
-    charge = rules.storage[v, MOVED_BYTES] + rules.limits[LOAD_BYTES]
-    first = _take_spare(rules, state, t, charge)
-    if first < 0:
         return False
     floor = state.hold[v, VALID]
     if state.hold[v, STAY] >= 0:
         floor = max(floor, state.stay[state.hold[v, STAY], S_END])
-    issue = _queue(state, t, charge, first)
+    if floor > t:
+        return False
+    charge = rules.storage[v, MOVED_BYTES] + rules.limits[LOAD_BYTES]
+    blocked = max(_hiding(rules, state, t, charge), floor)
+    before = state.length[0]
+    if _load(rules, state, a, charge, blocked, floor):
+        return True
+    _rewind(state, before)
+    free = t
+    while free - blocked > 1:
+        middle = (free + blocked) // 2
+        if _load(rules, state, a, charge, middle, floor):
+            free = middle
+        else:
+            blocked = middle
+        _rewind(state, before)
+    return blocked < t and _load(rules, state, a, charge, free, floor)
+
+
+@numba.njit(cache=True)
+def _hiding(rules: Rules, state: State, t: int, charge: int) -> int:
+    """The latest step from which spare hides ``charge`` bytes, or the earliest looked at."""
+    earliest = max(0, t - rules.limits[LOOKBACK])
+    need = charge
+    for i in range(t - 1, earliest - 1, -1):
+        need -= state.time[i, SPARE]
+        if need <= 0:
+            return i
+    return earliest
+
+
+@numba.njit(cache=True)
+def _load(rules: Rules, state: State, a: int, charge: int, begin: int, floor: int) -> bool:
+    """Load with the spare of steps from ``begin`` on; changes must be rewound if this fails."""
+    v, t = rules.decision[a, STORAGE], rules.decision[a, STEP]
+    first = _take_spare(state, begin, t, charge)
+    issue = _queue(state, t, charge)
     if issue < floor or not _move_loads(rules, state, t, charge, first):
         return False
     address = _place(rules, state, rules.storage[v, SIZE], issue, t + 1)
@@ -435,29 +489,37 @@ def _copy(rules: Rules, state: State, a: int) -> bool:
 
 
 @numba.njit(cache=True)
-def _take_spare(rules: Rules, state: State, t: int, charge: int) -> int:
-    """Take ``charge`` bytes from the latest steps before ``t``; the first step taken from, or -1."""
+def _take_spare(state: State, begin: int, t: int, charge: int) -> int:
+    """Take ``charge`` bytes from the latest steps in [begin, t), stalling ``t`` for the rest.
+
+    Returns the first step taken from, ``t`` if there is none.
+    """
     need = charge
-    for i in range(t - 1, max(-1, t - 1 - rules.limits[LOOKBACK]), -1):
+    first = t
+    for i in range(t - 1, begin - 1, -1):
         taken = min(need, state.time[i, SPARE])
         if taken:
             _set(state, T_TIME, i, SPARE, state.time[i, SPARE] - taken)
             _set(state, T_TIME, i, LOADED_BYTES, state.time[i, LOADED_BYTES] + taken)
             need -= taken
+            first = i
         if need == 0:
-            return i
-    return -1
+            return first
+    _set(state, T_TIME, t, STALLED, state.time[t, STALLED] + need)
+    return first
 
 
 @numba.njit(cache=True)
-def _queue(state: State, t: int, charge: int, first: int) -> int:
-    """Step in which the last ``charge`` loaded bytes before ``t`` begin to move."""
-    need = charge
-    for i in range(t - 1, first - 1, -1):
+def _queue(state: State, t: int, charge: int) -> int:
+    """Boundary before which the last ``charge`` loaded bytes due at ``t`` have not begun to move."""
+    need = charge - state.time[t, STALLED]
+    i = t
+    while need > 0 and i > 0:
+        i -= 1
         need -= state.time[i, LOADED_BYTES]
-        if need <= 0:
-            return i
-    return first
+        if need > 0:
+            need -= state.time[i, STALLED]
+    return i
 
 
 @numba.njit(cache=True)
@@ -465,16 +527,16 @@ def _move_loads(rules: Rules, state: State, t: int, charge: int, first: int) -> 
     """Move earlier LOADs in front of a new one that took spare back to step ``first``."""
     behind = charge
     i = t
-    left = 0
+    left = state.time[t, STALLED]
     for n in range(state.scalar[0, LOADS] - 1, -1, -1):
         stay = state.load[n, 0]
-        if state.stay[stay, S_RESERVED] <= first:
+        reserved = state.stay[stay, S_RESERVED]
+        if reserved <= first:
             return True
         behind += state.load[n, 1]
-        while left < behind:
+        while left < behind and i > 0:
             i -= 1
-            left += state.time[i, LOADED_BYTES]
-        reserved = state.stay[stay, S_RESERVED]
+            left += state.time[i, LOADED_BYTES] + state.time[i, STALLED]
         if i < reserved:
             if i < state.stay[stay, S_FLOOR]:
                 return False
@@ -595,23 +657,64 @@ def _free(state: State, low: int, high: int, begin: int, end: int, ignored: int)
 
 @numba.njit(cache=True)
 def _place(rules: Rules, state: State, size: int, begin: int, end: int) -> int:
-    """Lowest address free during [begin, end), or -1."""
+    """Address free during [begin, end) that costs the least, the lowest of equals; or -1.
+
+    What lies on chip and is used again could stay there until then if nobody takes its place. Doing
+    so costs its bytes over the steps until that use, as in furthest-next-use replacement.
+    """
     low, high = state.low, state.high
     count = 0
     for n in range(state.time[begin, SEGMENTS_BEFORE], state.scalar[0, SEGMENTS]):
         row = state.segment[n]
         if row[END] > begin and row[BEGIN] < end:
-            at = count
-            while at > 0 and low[at - 1] > row[LOW]:
-                low[at] = low[at - 1]
-                high[at] = high[at - 1]
-                at -= 1
-            low[at] = row[LOW]
-            high[at] = row[HIGH]
+            low[count] = row[LOW]
+            high[count] = row[HIGH]
             count += 1
-    reached = 0
-    for n in range(count):
-        if low[n] - reached >= size:
-            return reached
-        reached = max(reached, high[n])
-    return reached if reached + size <= rules.limits[CAPACITY] else -1
+    total = _waiting(rules, state, count)
+    capacity = rules.limits[CAPACITY]
+    best = -1
+    least = np.inf
+    for n in range(-1, 2 * total):
+        address = 0
+        if n >= 0:
+            address = high[n] if n < total else low[n - total] - size
+        if address < 0 or address + size > capacity:
+            continue
+        cost = _overlap(state, address, address + size, count, total)
+        if cost < least or (cost == least and address < best):
+            best = address
+            least = cost
+    return best if least < np.inf else -1
+
+
+@numba.njit(cache=True)
+def _waiting(rules: Rules, state: State, count: int) -> int:
+    """List the storages on chip that are used again behind the first ``count`` intervals."""
+    now = rules.decision[state.scalar[0, CURSOR], STEP]
+    newest = state.scalar[0, STAYS]
+    total = count
+    for n in range(newest - 1, max(-1, newest - 1 - WAITING_STAYS), -1):
+        v = state.stay[n, S_STORAGE]
+        if state.hold[v, STAY] != n or state.hold[v, ADDRESS] < 0:
+            continue
+        after = rules.decision[state.hold[v, SEEN], NEXT]
+        if after < 0:
+            continue
+        state.low[total] = state.hold[v, ADDRESS]
+        state.high[total] = state.hold[v, ADDRESS] + rules.storage[v, SIZE]
+        distance = max(1, rules.decision[after, STEP] - now)
+        state.cost[total] = rules.storage[v, SIZE] / distance
+        total += 1
+    return total
+
+
+@numba.njit(cache=True)
+def _overlap(state: State, low: int, high: int, count: int, total: int) -> float:
+    """Cost of taking [low, high): infinite where one of the first ``count`` intervals lies."""
+    cost = 0.0
+    for n in range(total):
+        if state.low[n] < high and state.high[n] > low:
+            if n < count:
+                return np.inf
+            cost += state.cost[n]
+    return cost
