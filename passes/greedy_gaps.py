@@ -324,7 +324,7 @@ def keep_more(accesses: Timeline, kept: Kept, capacity_bytes: int) -> None:
     found only in hindsight.
     """
     problem = accesses.problem
-    usage = _usage(accesses, kept)
+    usage = occupied_bytes(accesses, kept)
     gaps = []
     for v, flags in enumerate(kept):
         gap = flags.find(0)
@@ -361,7 +361,7 @@ def _saved(accesses: Timeline, storage: int, flags: bytearray, gap: int) -> int:
     return saved
 
 
-def _usage(accesses: Timeline, kept: Kept) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
+def occupied_bytes(accesses: Timeline, kept: Kept) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
     """Occupied bytes per step."""
     change = [0] * (len(accesses.order) + 1)
     for stay in accesses.stays(kept):

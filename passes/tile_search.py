@@ -311,7 +311,9 @@ class _State:
         costs = []
         for cut in cuts:
             units = network.units[cut.first : cut.last]
-            total = sum(result.streamed.get(unit.index, 0) - _weights(network, unit) for unit in units)
+            total = sum(
+                result.streamed.get(unit.index, 0) - _weights(network, unit) for unit in units
+            )
             total += sum(result.moved.get(name, 0) for u in units for name in u.operator.outputs)
             reads = {source.tensor for unit in units for source in unit.sources}
             total += sum(result.moved.get(name, 0) for name in reads) // 2
