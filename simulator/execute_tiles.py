@@ -5,10 +5,15 @@ poison: NaN, or all bits set in integer types. The parent's ONNX nodes run on th
 region of the result is kept. A tile that needs an element it was not given gets poison in its
 result. As the shapes are the parent's, so is the order of every floating-point sum, and the
 result is the whole model's bit for bit.
+
+Tiles that add only some terms of their sums are proved without adding: what such a tile was given
+is kept aside, and its sums hold a fingerprint that no other tile writes. The tile that completes
+the sums computes them from all that was kept, unless the fingerprint it finds is another.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -16,6 +21,7 @@ import numpy as np
 from stowplan.errors import ModelError
 from stowplan.ir.graph import Graph, Operator, Role, Tensor
 from stowplan.simulator.execute_kernels import Array, Kernel, Kernels, Port
+from stowplan.targets.tile_operands import terms_of
 
 _POISON_BYTE = 0xFF
 
@@ -40,14 +46,26 @@ class TileKernel(Kernel):
 
     def run(self, values: Mapping[str, Array]) -> dict[str, Array]:
         """Pieces of the result by name, from pieces of the operands by name."""
+        operands = self.unknown()
+        self.fill(operands, values)
+        return self.compute(operands)
+
+    def unknown(self) -> dict[str, Array]:
+        """The parent's operands, all poison."""
         declared = self.session.get_inputs()
-        operands = {
+        return {
             port.tensor: _poisoned(tuple(each.shape), port.dtype)
             for port, each in zip(self.whole, declared, strict=True)
         }
+
+    def fill(self, operands: Mapping[str, Array], values: Mapping[str, Array]) -> None:
+        """Put pieces where they lie in the parent's operands."""
         for port in self.inputs:
             tensor = self.graph.tensor[port.tensor]
             operands[whole_name(tensor)][region_of(tensor)] = values[port.tensor]
+
+    def compute(self, operands: Mapping[str, Array]) -> dict[str, Array]:
+        """Pieces of the result, from the parent's operands."""
         parent = Kernel(self.session, self.whole, self.results)
         found = parent.run(operands)
         return {
@@ -55,6 +73,53 @@ class TileKernel(Kernel):
             for port in self.outputs
             for tensor in (self.graph.tensor[port.tensor],)
         }
+
+
+@dataclass(frozen=True, slots=True)
+class PartKernel(Kernel):
+    """A tile operator that adds some terms of its sums.
+
+    Attributes:
+        tile: the tile as if it added all of them.
+        sums: name of the tensor that holds the sums.
+        shape: its shape.
+        first: no tile has begun the sums before it.
+        last: it completes the sums.
+        kept: by name of sums, what its tiles were given so far and the fingerprint expected;
+            shared by all kernels of a graph.
+    """
+
+    tile: TileKernel
+    sums: str
+    shape: tuple[int, ...]
+    first: bool
+    last: bool
+    kept: dict[str, tuple[dict[str, Array], Array]] = field(compare=False)
+
+    def input_shapes(self, graph: Graph) -> tuple[tuple[int, ...], ...]:
+        """Shapes of the pieces and of the sums so far."""
+        return tuple(graph.tensor[port.tensor].shape for port in self.inputs)
+
+    def run(self, values: Mapping[str, Array]) -> dict[str, Array]:
+        """The sums, or pieces of the result once they are complete."""
+        known = None if self.first else self.kept.pop(self.sums, None)
+        if known is None or not np.array_equal(known[1], values[self.sums]):
+            operands, before = self.tile.unknown(), np.zeros(self.shape, np.int32)
+        else:
+            operands, before = known
+        self.tile.fill(operands, values)
+        if self.last:
+            return self.tile.compute(operands)
+        after = _fingerprint(self.sums, before)
+        self.kept[self.sums] = operands, after
+        return {self.sums: after}
+
+
+def _fingerprint(name: str, before: Array) -> Array:
+    """Numbers that depend on the sums' name and what they held before."""
+    seed = sha256(name.encode() + before.tobytes()).digest()
+    random = np.random.default_rng(np.frombuffer(seed, np.uint32))
+    return random.integers(-(2**31), 2**31, before.shape, np.int64).astype(np.int32)
 
 
 def compile_all(kernels: Kernels, graph: Graph) -> dict[str, Kernel]:
@@ -65,10 +130,39 @@ def compile_all(kernels: Kernels, graph: Graph) -> dict[str, Kernel]:
     """
     parents = _parents(graph)
     whole = {name: kernels.compile(operator) for name, operator in parents.items()}
-    return {
-        op.name: kernels.compile(op) if op.parent is None else _tile(graph, op, whole[op.parent])
-        for op in graph.operators
-    }
+    found: dict[str, Kernel] = {}
+    kept: dict[str, tuple[dict[str, Array], Array]] = {}
+    for op in graph.operators:
+        if op.parent is None:
+            found[op.name] = kernels.compile(op)
+            continue
+        tile = _tile(graph, op, whole[op.parent])
+        terms = terms_of(op)
+        found[op.name] = tile if terms is None else _part(graph, op, tile, terms, kept)
+    return found
+
+
+def _part(
+    graph: Graph,
+    op: Operator,
+    tile: TileKernel,
+    terms: tuple[int, int, int],
+    kept: dict[str, tuple[dict[str, Array], Array]],
+) -> PartKernel:
+    first, last = terms[0] == 0, terms[1] == terms[2]
+    sums = op.inputs[-1] if not first else op.outputs[0]
+    port = (Port(sums, sums, np.dtype(np.int32)),)
+    return PartKernel(
+        session=tile.session,
+        inputs=tile.inputs + port * (not first),
+        outputs=tile.outputs if last else port,
+        tile=tile,
+        sums=sums,
+        shape=graph.tensor[sums].shape,
+        first=first,
+        last=last,
+        kept=kept,
+    )
 
 
 def whole_name(tensor: Tensor) -> str:
@@ -103,8 +197,8 @@ def _parents(graph: Graph) -> dict[str, Operator]:
         name: replace(
             members[0],
             name=name,
-            inputs=_wholes(graph, [each for op in members for each in op.inputs]),
-            outputs=_wholes(graph, members[0].outputs),
+            inputs=_wholes(graph, (each for op in members for each in _operands(op)[0])),
+            outputs=_wholes(graph, (each for op in members for each in _operands(op)[1])),
             in_place=(),
             parent=name,
             region=None,
@@ -113,7 +207,16 @@ def _parents(graph: Graph) -> dict[str, Operator]:
     }
 
 
-def _wholes(graph: Graph, names: list[str] | tuple[str, ...]) -> tuple[str, ...]:
+def _operands(op: Operator) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Inputs and outputs of a tile, incomplete sums left out."""
+    terms = terms_of(op)
+    if terms is None:
+        return op.inputs, op.outputs
+    lower, upper, every = terms
+    return op.inputs[: len(op.inputs) - (lower > 0)], op.outputs if upper == every else ()
+
+
+def _wholes(graph: Graph, names: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(whole_name(graph.tensor[name]) for name in names))
 
 
@@ -126,8 +229,8 @@ def _tile(graph: Graph, op: Operator, parent: Kernel) -> TileKernel:
             )
     return TileKernel(
         session=parent.session,
-        inputs=_pieces(graph, op.inputs, parent.inputs),
-        outputs=_pieces(graph, op.outputs, parent.outputs),
+        inputs=_pieces(graph, _operands(op)[0], parent.inputs),
+        outputs=_pieces(graph, _operands(op)[1], parent.outputs),
         graph=graph,
         whole=parent.inputs,
         results=parent.outputs,

@@ -3,6 +3,10 @@
 A tile operator lists, per operand of its parent, how many of its inputs are pieces of it and the
 extents of the region it needs, in attribute ``tile_inputs``: ``(pieces, rank, *extents)`` one after
 another; likewise ``tile_outputs``.
+
+Where the sums of a product are cut, attribute ``tile_terms`` holds ``(lower, upper, all)``: the
+interval of terms this tile adds, of how many. A tile that is not the first has the sums so far as
+its last input, one that is not the last writes the sums and nothing else.
 """
 
 from collections.abc import Iterator
@@ -38,6 +42,15 @@ def joined(graph: Graph, operator: Operator) -> tuple[Graph, Operator, Pieces]:
 def is_tile(operator: Operator) -> bool:
     """Whether the operator's operands are pieces of its parent's."""
     return operator.attribute("tile_inputs") is not None
+
+
+def terms_of(operator: Operator) -> tuple[int, int, int] | None:
+    """Interval of the terms of its sums that a tile adds, and how many there are; None for all."""
+    value = operator.attribute("tile_terms")
+    if not isinstance(value, tuple):
+        return None
+    lower, upper, terms = (int(each) for each in value)
+    return lower, upper, terms
 
 
 def spread(

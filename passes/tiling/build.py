@@ -7,12 +7,13 @@ reads the pieces its regions meet and writes those inside its own.
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from stowplan.ir.graph import Attribute, Graph, Operator
+from stowplan.ir.dtypes import DType
+from stowplan.ir.graph import Attribute, Graph, Operator, Tensor
 from stowplan.passes.in_place import replaceable
 from stowplan.passes.kinds import REINTERPRETATIONS
 from stowplan.passes.tiling.boxes import Box, extents, full
 from stowplan.passes.tiling.choose import Group
-from stowplan.passes.tiling.grids import boxes_of
+from stowplan.passes.tiling.grids import jobs_of_grid
 from stowplan.passes.tiling.network import Network
 from stowplan.passes.tiling.pieces import Job, Pieces
 from stowplan.passes.tiling.stripes import stripe_chain
@@ -27,9 +28,8 @@ def _jobs(network: Network, group: Group) -> Iterator[Job]:
     if group.chain is None:
         unit = group.units[0]
         whole = network.whole(unit)
-        boxes = (whole,) if group.grid is None else tuple(boxes_of(whole, group.grid))
-        for box in boxes:
-            yield Job(unit, box)
+        one = (Job(unit, whole),)
+        yield from one if group.grid is None else jobs_of_grid(unit, whole, group.grid)
         return
     count = group.chain.stripes
     fractions = [i / count for i in range(count + 1)]
@@ -53,7 +53,7 @@ def build(network: Network, jobs: Sequence[Job], joined_bytes: int) -> Graph:
         joined_bytes: contiguous pieces are joined into storages of at least this size.
     """
     graph = network.graph
-    if all(job.box == network.whole(job.unit) for job in jobs):
+    if all(job.terms is None and job.box == network.whole(job.unit) for job in jobs):
         return graph
     pieces = Pieces(network, jobs, joined_bytes)
     sunk = frozenset(name for name in graph.tensor if _sinks(network, pieces, name))
@@ -65,8 +65,9 @@ def build(network: Network, jobs: Sequence[Job], joined_bytes: int) -> Graph:
     ]
     units = {unit.operator.name for unit in network.units}
     kept = [op for op in graph.operators if op.name not in units and sunk.isdisjoint(op.outputs)]
-    numbers: dict[int, int] = {}
-    operators = [_operator(network, pieces, sunk, job, numbers) for job in jobs]
+    builder = _Builder(network, pieces, sunk)
+    operators = [builder.operator(job) for job in jobs]
+    tensors += builder.sums
     return _with_views(graph.replace(tuple(tensors), tuple(operators)), kept)
 
 
@@ -105,53 +106,90 @@ def _with_views(graph: Graph, views: Sequence[Operator]) -> Graph:
     return graph.replace(operators=tuple(operators))
 
 
-def _operator(
-    network: Network,
-    pieces: Pieces,
-    sunk: frozenset[str],
-    job: Job,
-    numbers: dict[int, int],
-) -> Operator:
-    op = job.unit.operator
-    if sunk.isdisjoint(op.inputs) and not _is_tile(network, pieces, job):
-        return op
-    number = numbers[job.unit.index] = numbers.get(job.unit.index, -1) + 1
-    inputs: list[str] = []
-    shapes: list[int] = []
-    per_operand: list[list[tuple[str, Box]]] = [[] for _ in op.inputs]
-    for source, box in job.unit.reads(job.box):
-        per_operand[source.operand] += pieces.meeting(source.tensor, box)
-    for operand, found in enumerate(per_operand):
-        unique = dict(found)
-        inputs += unique
-        shapes += _described(len(unique), job.unit.needs[operand](job.box))
-    outputs: list[str] = []
-    results: list[int] = []
-    for position, name in enumerate(op.outputs):
-        box = job.box if position == 0 else full(network.graph.tensor[name].shape)
-        written = pieces.meeting(name, box)
-        outputs += (each for each, _ in written)
-        results += _described(len(written), box)
-    attributes: dict[str, Attribute] = dict(op.attributes)
-    attributes |= {"tile_inputs": tuple(shapes), "tile_outputs": tuple(results)}
-    return replace(
-        op,
-        name=f"{op.name}@{number}",
-        inputs=tuple(inputs),
-        outputs=tuple(outputs),
-        attributes=tuple(sorted(attributes.items())),
-        nodes=job.unit.nodes,
-        in_place=_pairs(network, pieces, job, inputs, outputs),
-        parent=op.name,
-        region=job.box,
-    )
+class _Builder:
+    """Makes tile operators one after another; mutable.
+
+    Attributes:
+        sums: tensors that hold sums which are not complete yet.
+    """
+
+    def __init__(self, network: Network, pieces: Pieces, sunk: frozenset[str]) -> None:
+        self.sums: list[Tensor] = []
+        self._network, self._pieces, self._sunk = network, pieces, sunk
+        self._numbers: dict[int, int] = {}
+
+    def operator(self, job: Job) -> Operator:
+        """The operator of a job; the job's own where nothing cuts it."""
+        op = job.unit.operator
+        network, pieces = self._network, self._pieces
+        if self._sunk.isdisjoint(op.inputs) and not _is_tile(network, pieces, job):
+            return op
+        number = self._numbers.get(job.unit.index, -1) + 1
+        self._numbers[job.unit.index] = number
+        inputs, shapes = self._inputs(job)
+        outputs, results = self._outputs(job)
+        attributes: dict[str, Attribute] = dict(op.attributes)
+        epilogue = op.epilogue
+        if job.terms is not None:
+            attributes["tile_terms"] = (*job.terms, job.unit.terms)
+            epilogue = ("Add",) * (not job.first) + op.epilogue * job.last
+            sums = self._sums(job, f"{op.name}@{number}:sums")
+            if not job.first:
+                inputs.append(sums.name)
+                shapes += _described(1, job.box)
+            if not job.last:
+                outputs, results = [sums.name], [*_described(1, job.box)]
+        attributes |= {"tile_inputs": tuple(shapes), "tile_outputs": tuple(results)}
+        pairs = _pairs(network, pieces, job, inputs, outputs) if job.terms is None else ()
+        return replace(
+            op,
+            name=f"{op.name}@{number}",
+            inputs=tuple(inputs),
+            outputs=tuple(outputs),
+            attributes=tuple(sorted(attributes.items())),
+            epilogue=epilogue,
+            nodes=job.unit.nodes,
+            in_place=pairs,
+            parent=op.name,
+            region=job.box,
+        )
+
+    def _inputs(self, job: Job) -> tuple[list[str], list[int]]:
+        names: list[str] = []
+        shapes: list[int] = []
+        per_operand: list[list[tuple[str, Box]]] = [[] for _ in job.unit.operator.inputs]
+        for source, box in job.unit.reads(job.box, job.terms):
+            per_operand[source.operand] += self._pieces.meeting(source.tensor, box)
+        for operand, found in enumerate(per_operand):
+            unique = dict(found)
+            names += unique
+            shapes += _described(len(unique), job.need(operand))
+        return names, shapes
+
+    def _outputs(self, job: Job) -> tuple[list[str], list[int]]:
+        names: list[str] = []
+        shapes: list[int] = []
+        for position, name in enumerate(job.unit.operator.outputs):
+            box = job.box if position == 0 else full(self._network.graph.tensor[name].shape)
+            written = self._pieces.meeting(name, box)
+            names += (each for each, _ in written)
+            shapes += _described(len(written), box)
+        return names, shapes
+
+    def _sums(self, job: Job, name: str) -> Tensor:
+        """The tensor that holds what the parts before this one have added up."""
+        if job.first:
+            made = self._network.graph.tensor[job.unit.operator.outputs[0]].dtype
+            dtype = DType.FLOAT32 if made.is_float else DType.INT32
+            self.sums.append(Tensor(name, extents(job.box), dtype))
+        return self.sums[-1]
 
 
 def _is_tile(network: Network, pieces: Pieces, job: Job) -> bool:
     """Whether the job differs from the operator it is a part of."""
     touched = [source.tensor for source in job.unit.sources]
     tiled = any(pieces.tiled(name) for name in (*touched, *job.unit.operator.outputs))
-    return tiled or job.box != network.whole(job.unit)
+    return tiled or job.terms is not None or job.box != network.whole(job.unit)
 
 
 def _described(count: int, box: Box | None) -> tuple[int, ...]:

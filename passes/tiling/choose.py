@@ -10,7 +10,7 @@ tiles, a longer one in stripes along one dimension.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stowplan.passes.tiling.costs import Budget, ChainCost, ChainMeter
 from stowplan.passes.tiling.grids import Grid
@@ -40,9 +40,21 @@ class Group:
 
 
 def choose(
-    meter: ChainMeter, budget: Budget, grids: Sequence[Grid], fuse: bool = True
+    meter: ChainMeter,
+    budget: Budget,
+    grids: Sequence[Grid],
+    shares: Sequence[float],
+    fuse: bool = True,
 ) -> tuple[Group, ...]:
-    """The cheapest groups, given the best tiles of each unit alone; only those unless ``fuse``."""
+    """The cheapest groups.
+
+    Args:
+        meter: measures chains.
+        budget: scratchpad they may take.
+        grids: the best tiles of each unit alone.
+        shares: of the budget that each unit may take.
+        fuse: take chains; otherwise each unit alone.
+    """
     network = meter.network
     units = network.units
     singles = [
@@ -50,13 +62,14 @@ def choose(
     ]
     if not fuse:
         return tuple(group for _, group in singles)
+    costs = [cost for cost, _ in singles]
     best: list[tuple[int, Group | None]] = [(0, None)]
     best += [(_UNKNOWN, None)] * len(units)
     for i in range(len(units)):
         start = best[i][0]
         if start + singles[i][0] < best[i + 1][0]:
             best[i + 1] = (start + singles[i][0], singles[i][1])
-        for j, cost, group in _chains(meter, budget, i, [cost for cost, _ in singles]):
+        for j, cost, group in _chains(meter, budget, i, costs, shares):
             if start + cost < best[j][0]:
                 best[j] = (start + cost, group)
     return _walk_back(best)
@@ -75,7 +88,8 @@ def _walk_back(best: Sequence[tuple[int, Group | None]]) -> tuple[Group, ...]:
 
 
 def _single(network: Network, budget: Budget, unit: Unit, grid: Grid) -> tuple[int, Group]:
-    cost = grid.again_bytes + grid.tiles * budget.tile_bytes + _leaving(network, budget, (unit,))
+    cost = grid.again_bytes + grid.idle_bytes + grid.tiles * budget.tile_bytes
+    cost += _leaving(network, budget, (unit,))
     return cost, Group((unit,), grid=grid)
 
 
@@ -91,7 +105,11 @@ def _leaving(network: Network, budget: Budget, units: Sequence[Unit]) -> int:
 
 
 def _chains(
-    meter: ChainMeter, budget: Budget, start: int, singles: Sequence[int]
+    meter: ChainMeter,
+    budget: Budget,
+    start: int,
+    singles: Sequence[int],
+    shares: Sequence[float],
 ) -> list[tuple[int, int, Group]]:
     """Chains of two and more units from ``start``: (end, cost, group).
 
@@ -109,10 +127,12 @@ def _chains(
         alone += singles[end - 1]
         saved = alone - _leaving(meter.network, budget, units)
         idle += 1
+        share = min(shares[start:end])
+        narrowed = replace(budget, working_bytes=int(budget.working_bytes * share))
         for choice in tuple(least):
             if saved <= _least_cost(meter, budget, units, _STRIPES[least[choice]]):
                 continue
-            chain = _coarsest(meter, budget, units, choice, least[choice])
+            chain = _coarsest(meter, narrowed, units, choice, least[choice])
             if chain is None:
                 del least[choice]
                 continue

@@ -15,10 +15,43 @@ the chain's own inputs, so that it can be fetched meanwhile.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
 from stowplan.ir.graph import Role
 from stowplan.passes.tiling.boxes import full
 from stowplan.passes.tiling.network import Network, Unit
 from stowplan.passes.tiling.stripes import Striping, stripe_chain
+
+Integers = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayShape:
+    """The matrix array, as far as tile sizes depend on it.
+
+    Attributes:
+        rows: of units.
+        cols: of units.
+        dataflow: which operand stays, as in a target.
+        bytes_per_cycle: bytes that could be moved meanwhile.
+    """
+
+    rows: int
+    cols: int
+    dataflow: str
+    bytes_per_cycle: int
+
+    def cycles(self, m: Integers, n: Integers, k: Integers) -> Integers:
+        """Cycles of products ``[m, k] x [k, n]``; arrays of one shape.
+
+        Source: ``stowplan.targets.gemm_cost``, folds one after another at one term per cycle.
+        """
+        filled = self.rows + self.cols - 2
+        if self.dataflow == "output_stationary":
+            return -(-m // self.rows) * -(-n // self.cols) * (k + filled)
+        first, streamed = (n, m) if self.dataflow == "weight_stationary" else (m, n)
+        return -(-k // self.rows) * -(-first // self.cols) * (streamed + filled + self.rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +64,7 @@ class Budget:
         kept_bytes: a result of up to this size is taken to stay between chains.
         alignment_bytes: of every address.
         tile_bytes: what one more tile costs, as bytes that could be moved meanwhile.
+        array: what multiplies; None leaves its shape out of account.
     """
 
     capacity_bytes: int
@@ -38,6 +72,7 @@ class Budget:
     kept_bytes: int
     alignment_bytes: int
     tile_bytes: int
+    array: ArrayShape | None = None
 
     def aligned(self, size_bytes: int) -> int:
         """Bytes a tile of ``size_bytes`` takes."""

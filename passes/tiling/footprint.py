@@ -20,6 +20,8 @@ _INNER = "result before the reshape"
 Shape = tuple[int, ...]
 Need = Callable[[Box], Box | None]
 """Region of one operand needed for a region of the result; None when nothing of it is."""
+PartNeed = Callable[[Box, Interval], Box]
+"""Region of a product's operand needed for an interval of the terms of its sums."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +31,20 @@ class Footprint:
     Attributes:
         splittable: dimensions of the result that tiles may cut.
         needs: per operand of the operator.
+        terms: along which the sums of a product may be cut, as extent of that dimension.
+        parts: per operand of the product, its region for some of the terms; empty when sums are
+            not cut.
+        columns: dimension of the result that lies along the columns of an array; None when the
+            operator is no product that fills one.
+        taps: terms of a sum per step along ``terms``.
     """
 
     splittable: frozenset[int]
     needs: tuple[Need, ...]
+    terms: int = 1
+    parts: tuple[PartNeed, ...] = ()
+    columns: int | None = None
+    taps: int = 1
 
 
 def footprint(graph: Graph, op: Operator) -> Footprint | None:
@@ -54,7 +66,7 @@ def footprint(graph: Graph, op: Operator) -> Footprint | None:
         return None
     rest = [broadcast_operand(graph, op, name) for name in op.inputs[len(head.needs) :]]
     known = tuple(need for need in rest if need is not None)
-    return Footprint(head.splittable, head.needs + known) if len(known) == len(rest) else None
+    return replace(head, needs=head.needs + known) if len(known) == len(rest) else None
 
 
 def _behind_reshape(graph: Graph, op: Operator) -> Footprint | None:
@@ -81,7 +93,8 @@ def _behind_reshape(graph: Graph, op: Operator) -> Footprint | None:
         if need is None:
             return None
         needs.append(need)
-    return Footprint(frozenset(range(len(after.shape))), tuple(needs))
+    parts = tuple(_part_through(part, before) for part in head.parts)
+    return Footprint(frozenset(range(len(after.shape))), tuple(needs), head.terms, parts)
 
 
 def _product_shape(graph: Graph, op: Operator) -> Shape | None:
@@ -101,6 +114,10 @@ def _product_shape(graph: Graph, op: Operator) -> Shape | None:
 
 def _through(need: Need, before: Callable[[Box], Box]) -> Need:
     return lambda box: need(before(box))
+
+
+def _part_through(part: PartNeed, before: Callable[[Box], Box]) -> PartNeed:
+    return lambda box, terms: part(before(box), terms)
 
 
 def _around(first: Need | None, second: Need | None) -> Need | None:
@@ -218,7 +235,15 @@ def _convolution(graph: Graph, op: Operator) -> Footprint | None:
     def weight(box: Box) -> Box:
         return (box[1], *full(kernel[1:]))
 
-    return Footprint(frozenset(range(len(result))), (data, weight, *_bias(graph, op, result)))
+    needs = (data, weight, *_bias(graph, op, result))
+    everything = frozenset(range(len(result)))
+    if group != 1:
+        return Footprint(everything, needs)
+    parts: tuple[PartNeed, ...] = (
+        lambda box, terms: (box[0], terms, *_slide(windows, box)),
+        lambda box, terms: (box[1], terms, *full(kernel[2:])),
+    )
+    return Footprint(everything, needs, inputs, parts, 1, prod(kernel[2:]))
 
 
 def _slide(windows: tuple[Window, ...], box: Box) -> Box:
@@ -290,18 +315,23 @@ def _matmul(graph: Graph, op: Operator) -> Footprint | None:
     if result[-2:] != (rows, columns) or None in outer:
         return None
 
-    def operand(batch: Need, side: int, flip: bool, first: bool) -> Need:
-        def need(box: Box) -> Box:
-            pair = (box[side], (0, terms)) if first != flip else ((0, terms), box[side])
+    def operand(batch: Need, side: int, flip: bool, first: bool) -> PartNeed:
+        def need(box: Box, some: Interval) -> Box:
+            pair = (box[side], some) if first != flip else (some, box[side])
             return (*(batch(box[:-2]) or ()), *pair)
 
         return need
 
-    needs = (
+    parts = (
         operand(outer[0] or same, -2, flipped[0], True),
         operand(outer[1] or same, -1, flipped[1], False),
     )
-    return Footprint(_all_but(len(result)), needs)
+    needs = tuple(_all_terms(part, terms) for part in parts)
+    return Footprint(_all_but(len(result)), needs, terms, parts, len(result) - 1)
+
+
+def _all_terms(part: PartNeed, terms: int) -> Need:
+    return lambda box: part(box, (0, terms))
 
 
 def _softmax(graph: Graph, op: Operator) -> Footprint | None:

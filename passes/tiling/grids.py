@@ -1,20 +1,35 @@
-"""Tiles of one unit alone, along up to three dimensions.
+"""Tiles of one unit alone, along up to three dimensions, sums cut too.
 
-Loop order and counts are found by enumeration. A tensor that does not depend on some loops is read
-again once per round of those outside the loops it depends on, unless it fits beside the tile.
+Everything is counted for all combinations of tile counts from a ladder at once. A tensor that does
+not depend on some loops is read again once per round of those outside the loops it depends on,
+unless it fits beside the tile. Where sums are cut, their parts are the innermost loop, and the sums
+so far stay on chip meanwhile. The cheapest combination and loop order that fit are taken, by the
+bytes read again, a cost per tile, and the cycles that partly filled folds of the array take.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise, permutations
+from itertools import combinations, pairwise, permutations
 from math import prod
 
-from stowplan.passes.tiling.boxes import Box, cut_evenly, extents, full
-from stowplan.passes.tiling.costs import Budget
-from stowplan.passes.tiling.network import Network, Unit
+import numpy as np
 
-_LADDER = tuple(sorted({n * 2**k for n in (2, 3, 5, 7) for k in range(18)} | {1}))
+from stowplan.passes.tiling.boxes import Box, cut_evenly, extents, full
+from stowplan.passes.tiling.costs import Budget, Integers
+from stowplan.passes.tiling.network import Network, Unit
+from stowplan.passes.tiling.pieces import Job
+
+TERMS = -1
+"""Stands for the sums among the dimensions that are cut."""
+SUM_BYTES = 4
+"""Of one sum that is not complete yet: a 32-bit integer or float."""
+DEPTH = 3
+"""Dimensions cut at once, unless that does not fit."""
+TRIED = 8
+"""Combinations whose estimate fits that are measured exactly."""
+_LADDER = tuple(sorted({n * 2**k for n in (2, 3) for k in range(18)} | {1}))
 """Counts of tiles tried per dimension, besides its extent."""
+_NONE = 1 << 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,14 +37,16 @@ class Grid:
     """Tiles of a unit.
 
     Attributes:
-        counts: (dimension, tiles along it), outermost loop first.
+        counts: (dimension, tiles along it), outermost loop first; :data:`TERMS` comes last.
         again_bytes: bytes read again.
         needed_bytes: bytes of scratchpad a tile needs.
+        idle_bytes: what partly filled folds of the array cost, as bytes.
     """
 
     counts: tuple[tuple[int, int], ...]
     again_bytes: int
     needed_bytes: int
+    idle_bytes: int = 0
 
     @property
     def tiles(self) -> int:
@@ -42,26 +59,25 @@ def find_grid(network: Network, budget: Budget, unit: Unit) -> Grid:
     return _Search(network, budget, unit).best()
 
 
-def boxes_of(whole: Box, grid: Grid) -> Iterator[Box]:
-    """The tiles' regions in loop order."""
-
-    def loop(box: Box, rest: tuple[tuple[int, int], ...]) -> Iterator[Box]:
-        if not rest:
-            yield box
-            return
-        axis, count = rest[0]
-        cuts = cut_evenly(whole[axis][1], count)
-        for lower, upper in pairwise(cuts):
-            yield from loop((*box[:axis], (lower, upper), *box[axis + 1 :]), rest[1:])
-
-    return loop(whole, grid.counts)
+def jobs_of_grid(unit: Unit, whole: Box, grid: Grid) -> Iterator[Job]:
+    """The tiles in loop order."""
+    loops = [(axis, count) for axis, count in grid.counts if axis != TERMS]
+    parts = dict(grid.counts).get(TERMS, 1)
+    intervals = list(pairwise(cut_evenly(unit.terms, parts)))
+    for box in _boxes(whole, whole, loops):
+        if parts == 1:
+            yield Job(unit, box)
+        else:
+            yield from (Job(unit, box, terms) for terms in intervals)
 
 
-def _preferred(rank: int) -> tuple[int, ...]:
-    """Dimensions in the order in which they are tried: rows, channels, the others."""
-    if rank >= 4:
-        return (2, 1, *range(3, rank), 0)
-    return (*reversed(range(rank - 1)), rank - 1) if rank else ()
+def _boxes(whole: Box, box: Box, rest: Sequence[tuple[int, int]]) -> Iterator[Box]:
+    if not rest:
+        yield box
+        return
+    axis, count = rest[0]
+    for lower, upper in pairwise(cut_evenly(whole[axis][1], count)):
+        yield from _boxes(whole, (*box[:axis], (lower, upper), *box[axis + 1 :]), rest[1:])
 
 
 def _counts(extent: int) -> tuple[int, ...]:
@@ -69,139 +85,232 @@ def _counts(extent: int) -> tuple[int, ...]:
 
 
 class _Search:
-    """Enumerates the tiles of one unit; mutable only in what it remembers."""
+    """Measures the ways to cut one unit; mutable only in what it remembers."""
 
     def __init__(self, network: Network, budget: Budget, unit: Unit) -> None:
-        self._network, self._budget, self._unit = network, budget, unit
-        self._whole = network.whole(unit)
-        self._total = {
-            name: network.bytes_of(name, full(network.graph.tensor[name].shape))
-            for name in dict.fromkeys(source.tensor for source in unit.sources)
-        }
-        axes = [axis for axis in _preferred(len(self._whole)) if axis in unit.splittable]
-        self._axes = [axis for axis in axes if self._whole[axis][1] > 1]
-        self._depends = {name: self._moving(name) for name in self._total}
+        self.network, self.budget, self.unit = network, budget, unit
+        self.whole = network.whole(unit)
+        self.axes = [a for a in sorted(unit.splittable) if self.whole[a][1] > 1]
+        if unit.terms > 1:
+            self.axes.append(TERMS)
+        self.names = tuple(dict.fromkeys(source.tensor for source in unit.sources))
+        tensors = [network.graph.tensor[name] for name in self.names]
+        self.total = [network.bytes_of(t.name, full(t.shape)) for t in tensors]
+        self.streamed = [network.streamed(name) for name in self.names]
+        self.depends = [self._moving(t.name, t.shape) for t in tensors]
+        self._cut: dict[tuple[int, int], dict[str, tuple[int, ...]]] = {}
 
     def best(self) -> Grid:
         """The cheapest grid that fits, else the finest."""
-        uncut = self._ordered({})
-        if uncut.needed_bytes <= self._budget.capacity_bytes or not self._axes:
+        uncut = self._exact({}, ())
+        if uncut.needed_bytes <= self.budget.capacity_bytes or not self.axes:
             return uncut
-        for depth in (2, 3, len(self._axes)):
-            fitting = list(self._fitting(min(depth, len(self._axes))))
-            if fitting:
-                return min(fitting, key=self._cost)
-        return self._ordered({axis: self._whole[axis][1] for axis in self._axes})
-
-    def _cost(self, grid: Grid) -> tuple[int, int]:
-        return grid.again_bytes + grid.tiles * self._budget.tile_bytes, grid.tiles
-
-    def _fitting(self, depth: int) -> Iterator[Grid]:
-        """Per counts of all dimensions but one, the coarsest count of that one that fits."""
-        for chosen in permutations(self._axes, depth):
-            inner, others = chosen[0], chosen[1:]
-            if list(others) != sorted(others, key=self._axes.index):
-                continue
-            for counts in _products([_counts(self._whole[axis][1]) for axis in others]):
-                found = self._coarsest(dict(zip(others, counts, strict=True)), inner)
-                if found is not None:
-                    yield self._ordered(found)
-                    if depth > 2:
-                        break
-
-    def _coarsest(self, fixed: Mapping[int, int], axis: int) -> Mapping[int, int] | None:
-        counts = _counts(self._whole[axis][1])
-        found: Mapping[int, int] | None = None
-        low, high = 0, len(counts)
-        while low < high:
-            middle = (low + high) // 2
-            tried = {**fixed, axis: counts[middle]}
-            if self._needed(tried)[0] <= self._budget.capacity_bytes:
-                found, high = tried, middle
-            else:
-                low = middle + 1
-        return found
-
-    def _needed(self, counts: Mapping[int, int]) -> tuple[int, dict[str, int]]:
-        """Bytes of scratchpad a tile needs, and what it needs of each tensor.
-
-        A tile from the middle needs most, unless there is none between the first and the last.
-        """
-        found = self._needed_by(_middle(self._whole, counts))
-        if 2 in counts.values():
-            first = tuple(
-                (0, -(-extent // counts.get(axis, 1)))
-                for axis, (_, extent) in enumerate(self._whole)
+        for depth in dict.fromkeys((min(DEPTH, len(self.axes)), len(self.axes))):
+            ranked = sorted(
+                found
+                for axes in combinations(self.axes, depth)
+                for found in _Lattice(self, axes).cheapest()
             )
-            found = max(found, self._needed_by(first), key=lambda each: each[0])
-        return found
+            for _, _, counts, order in ranked:
+                grid = self._exact(dict(counts), order)
+                if grid.needed_bytes <= self.budget.capacity_bytes:
+                    return grid
+        return self._exact({axis: self.extent(axis) for axis in self.axes}, tuple(self.axes))
 
-    def _needed_by(self, box: Box) -> tuple[int, dict[str, int]]:
-        network, budget, op = self._network, self._budget, self._unit.operator
-        sizes = {
-            name: network.bytes_of(name, each) for name, each in self._unit.regions(box).items()
-        }
+    def extent(self, axis: int) -> int:
+        return self.unit.terms if axis == TERMS else self.whole[axis][1]
+
+    def _regions(self, counts: dict[int, int], first: bool = False) -> dict[str, Box]:
+        """What a tile needs of each tensor; one from the middle unless the first is asked for."""
+        box = []
+        for axis, (_, extent) in enumerate(self.whole):
+            box.append(_tile(extent, counts.get(axis, 1), first))
+        terms = None
+        if counts.get(TERMS, 1) > 1:
+            length = -(-self.unit.terms // counts[TERMS])
+            terms = (self.unit.terms - length, self.unit.terms)
+        return self.unit.regions(tuple(box), terms)
+
+    def shapes(self, axis: int, count: int) -> dict[str, tuple[int, ...]]:
+        """Extents a tile needs of each tensor when one dimension alone is cut."""
+        key = axis, count
+        if key not in self._cut:
+            found = {name: extents(box) for name, box in self._regions({axis: count}).items()}
+            if count == 2:
+                for name, box in self._regions({axis: count}, first=True).items():
+                    other = extents(box)
+                    found[name] = tuple(map(max, found.get(name, other), other))
+            self._cut[key] = found
+        return self._cut[key]
+
+    def _exact(self, counts: dict[int, int], order: Sequence[int]) -> Grid:
+        """The grid of given counts and loop order, measured on its tiles."""
+        needed = self._needed(counts, first=False)
+        if 2 in counts.values():
+            needed = max(needed, self._needed(counts, first=True))
+        lattice = _Lattice(self, tuple(order), {a: (counts[a],) for a in order})
+        loops = tuple((axis, counts[axis]) for axis in order if counts[axis] > 1)
+        again, idle = lattice.again(order), lattice.idle()
+        return Grid(loops, int(again.min()), needed, int(idle.min()))
+
+    def _needed(self, counts: dict[int, int], first: bool) -> int:
+        network, budget = self.network, self.budget
+        regions = self._regions(counts, first)
         needed = sum(
-            budget.aligned(size) for name, size in sizes.items() if not network.streamed(name)
+            budget.aligned(network.bytes_of(name, box))
+            for name, box in regions.items()
+            if not network.streamed(name)
         )
-        for name in op.outputs:
-            made = box if len(op.outputs) == 1 else full(network.graph.tensor[name].shape)
-            needed += budget.aligned(network.bytes_of(name, made))
-        return needed, sizes
+        lengths = [-(-e // counts.get(a, 1)) for a, (_, e) in enumerate(self.whole)]
+        if counts.get(TERMS, 1) > 1:
+            needed += budget.aligned(prod(lengths) * SUM_BYTES)
+        for position, name in enumerate(self.unit.operator.outputs):
+            shape = network.graph.tensor[name].shape if position else lengths
+            needed += budget.aligned(network.bytes_of(name, full(shape)))
+        return needed
 
-    def _ordered(self, counts: Mapping[int, int]) -> Grid:
-        """The best loop order for given counts."""
-        needed, sizes = self._needed(counts)
-        looped = [(axis, count) for axis, count in counts.items() if count > 1]
-        grids = []
-        for order in permutations(looped):
-            again = 0
-            for name, size in sizes.items():
-                fits = needed - size + self._total[name] <= self._budget.capacity_bytes
-                streamed = self._network.streamed(name)
-                again += (_passes(order, self._depends[name], streamed, fits) - 1) * (
-                    self._total[name]
-                )
-            grids.append(Grid(order, again, needed))
-        return min(grids, key=lambda grid: grid.again_bytes)
-
-    def _moving(self, name: str) -> frozenset[int]:
-        """Dimensions of the result along which tiles need different parts of a tensor."""
-        shape = self._network.graph.tensor[name].shape
+    def _moving(self, name: str, shape: tuple[int, ...]) -> frozenset[int]:
+        """Dimensions along which tiles need different parts of a tensor."""
         found = set()
-        for axis in self._axes:
-            regions = self._unit.regions(_middle(self._whole, {axis: self._whole[axis][1]}))
+        for axis in self.axes:
+            regions = self._regions({axis: self.extent(axis)})
             if name not in regions or extents(regions[name]) != shape:
                 found.add(axis)
         return frozenset(found)
 
 
-def _products(choices: list[tuple[int, ...]]) -> Iterator[tuple[int, ...]]:
-    if not choices:
-        yield ()
-        return
-    for first in choices[0]:
-        for rest in _products(choices[1:]):
-            yield (first, *rest)
+class _Lattice:
+    """All combinations of counts along some dimensions; arrays are ``[counts, ...]``.
+
+    A tensor's region has, in each dimension, the least extent any of the cuts leaves.
+    """
+
+    def __init__(
+        self,
+        search: _Search,
+        axes: Sequence[int],
+        counts: dict[int, tuple[int, ...]] | None = None,
+    ) -> None:
+        self._search, self._axes = search, tuple(axes)
+        known = counts or {axis: _counts(search.extent(axis)) for axis in axes}
+        self._counts = {
+            axis: np.array(known[axis], dtype=np.int64).reshape(self._along(axis)) for axis in axes
+        }
+        self._tiles = np.ones([1] * len(self._axes), dtype=np.int64)
+        for count in self._counts.values():
+            self._tiles = self._tiles * count
+        self._size = [self._bytes(name) for name in search.names]
+
+    def _along(self, axis: int) -> list[int]:
+        return [-1 if each == axis else 1 for each in self._axes]
+
+    def _bytes(self, name: str) -> Integers:
+        """Bytes a tile needs of a tensor."""
+        tensor = self._search.network.graph.tensor[name]
+        size = np.ones([1] * len(self._axes), dtype=np.int64)
+        for dimension, extent in enumerate(tensor.shape):
+            least = np.full([1] * len(self._axes), extent, dtype=np.int64)
+            for axis, counts in self._counts.items():
+                sides = [
+                    self._search.shapes(axis, int(count)).get(name, tensor.shape)[dimension]
+                    for count in counts.reshape(-1)
+                ]
+                least = np.minimum(least, np.array(sides).reshape(self._along(axis)))
+            size = size * least
+        return -(-size * tensor.dtype.bits // 8)
+
+    def _aligned(self, size: Integers) -> Integers:
+        alignment = self._search.budget.alignment_bytes
+        return -(-size // alignment) * alignment
+
+    def needed(self) -> Integers:
+        """Bytes of scratchpad a tile needs."""
+        search = self._search
+        total: Integers = np.zeros_like(self._tiles)
+        for size, streamed in zip(self._size, search.streamed, strict=True):
+            if not streamed:
+                total = total + self._aligned(size)
+        made = np.ones_like(self._tiles)
+        for axis, (_, extent) in enumerate(search.whole):
+            made = made * -(-extent // self._counts.get(axis, np.int64(1)))
+        outputs = search.unit.operator.outputs
+        for position, name in enumerate(outputs):
+            tensor = search.network.graph.tensor[name]
+            bits = tensor.elements * tensor.dtype.bits if position else made * tensor.dtype.bits
+            total = total + self._aligned(np.asarray(-(-bits // 8)))
+        if TERMS in self._counts:
+            sums = self._aligned(made * SUM_BYTES)
+            total = total + np.where(self._counts[TERMS] > 1, sums, 0)
+        return total
+
+    def again(self, order: Sequence[int]) -> Integers:
+        """Bytes read again when loops run in ``order``, outermost first."""
+        search = self._search
+        total = np.zeros_like(self._tiles)
+        needed = self.needed()
+        for i, whole in enumerate(search.total):
+            fits = needed - self._size[i] + whole <= search.budget.capacity_bytes
+            passes = np.ones_like(self._tiles)
+            for position, axis in enumerate(order):
+                if axis in search.depends[i]:
+                    continue
+                inside = [a for a in order[position + 1 :] if a in search.depends[i]]
+                moved = np.zeros_like(self._tiles) + bool(search.streamed[i])
+                for each in inside:
+                    moved = moved | (self._counts[each] > 1)
+                passes = passes * np.where(moved > 0, self._counts[axis], 1)
+            if not search.streamed[i]:
+                passes = np.where(fits, 1, passes)
+            total = total + (passes - 1) * whole
+        return total
+
+    def idle(self) -> Integers:
+        """What tiles cost that fill folds of the array worse than the whole does, as bytes."""
+        unit, array = self._search.unit, self._search.budget.array
+        if array is None or unit.columns is None:
+            return np.zeros_like(self._tiles)
+        whole = self._search.whole
+        rows = np.ones_like(self._tiles)
+        for axis, (_, extent) in enumerate(whole):
+            if axis != unit.columns:
+                rows = rows * -(-extent // self._counts.get(axis, np.int64(1)))
+        columns = -(-whole[unit.columns][1] // self._counts.get(unit.columns, np.int64(1)))
+        terms = -(-unit.terms * unit.taps // self._counts.get(TERMS, np.int64(1)))
+        one = np.ones_like(self._tiles)
+        most = prod(e for axis, (_, e) in enumerate(whole) if axis != unit.columns)
+        least = array.cycles(most * one, whole[unit.columns][1] * one, unit.terms * unit.taps * one)
+        taken = self._tiles * array.cycles(rows, columns * one, terms * one)
+        more: Integers = np.maximum(0, taken - least)
+        return more * array.bytes_per_cycle
+
+    def cheapest(
+        self,
+    ) -> list[tuple[int, int, tuple[tuple[int, int], ...], tuple[int, ...]]]:
+        """(cost, tiles, counts, loop order) of the cheapest combinations that fit."""
+        search = self._search
+        fits = self.needed() <= search.budget.capacity_bytes
+        if not fits.any():
+            return []
+        base = self._tiles * search.budget.tile_bytes + self.idle()
+        found = []
+        loops = [axis for axis in self._axes if axis != TERMS]
+        last = [TERMS] if TERMS in self._axes else []
+        for order in permutations(loops):
+            cost = np.where(fits, base + self.again((*order, *last)), _NONE).reshape(-1)
+            for at in np.argsort(cost, kind="stable")[:TRIED]:
+                if cost[at] < _NONE:
+                    where = np.unravel_index(int(at), fits.shape)
+                    counts = tuple(
+                        (axis, int(self._counts[axis].reshape(-1)[i]))
+                        for axis, i in zip(self._axes, where, strict=True)
+                    )
+                    tiles = prod(count for _, count in counts)
+                    found.append((int(cost[at]), tiles, counts, (*order, *last)))
+        return found
 
 
-def _middle(whole: Box, counts: Mapping[int, int]) -> Box:
-    """A tile from the middle, of the largest size."""
-    found = []
-    for axis, (_, extent) in enumerate(whole):
-        count = counts.get(axis, 1)
-        length = -(-extent // count)
-        lower = min(extent * (count // 2) // count, extent - length)
-        found.append((lower, lower + length))
-    return tuple(found)
-
-
-def _passes(
-    order: tuple[tuple[int, int], ...], depends: frozenset[int], streamed: bool, fits: bool
-) -> int:
-    """How often a tensor is read."""
-    others = [(i, count) for i, (axis, count) in enumerate(order) if axis not in depends]
-    if streamed:
-        return prod(count for _, count in others)
-    inner = max((i for i, (axis, _) in enumerate(order) if axis in depends), default=-1)
-    return 1 if fits else prod(count for i, count in others if i < inner)
+def _tile(extent: int, count: int, first: bool) -> tuple[int, int]:
+    """One of ``count`` tiles of the largest size: the first, or one from the middle."""
+    length = -(-extent // count)
+    lower = 0 if first else min(extent * (count // 2) // count, extent - length)
+    return lower, lower + length

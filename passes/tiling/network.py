@@ -1,12 +1,12 @@
 """The graph as tiling sees it: units of work over tensors that own bytes, views seen through."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from stowplan.ir.graph import Graph, Operator, Role, Tensor
+from stowplan.ir.graph import Graph, Interval, Operator, Role, Tensor
 from stowplan.passes.tiling.boxes import Box, bytes_of, full, hull
-from stowplan.passes.tiling.footprint import Need, footprint, whole
+from stowplan.passes.tiling.footprint import Need, PartNeed, footprint, whole
 from stowplan.passes.tiling.views import view_needs
 
 
@@ -36,6 +36,11 @@ class Unit:
         needs: per operand, its region for a region of the result.
         sources: what it reads through views.
         nodes: ONNX nodes of the views it reads through and its own, in topological order.
+        terms: terms of its sums, where tiles may cut these; else one.
+        parts: regions of the product's operands for some of the terms.
+        columns: dimension of the result along an array's columns, if it is a product.
+        taps: terms of a sum per step along ``terms``.
+        form: equal for units that tiles cut alike.
     """
 
     index: int
@@ -44,20 +49,36 @@ class Unit:
     needs: tuple[Need, ...]
     sources: tuple[Source, ...]
     nodes: tuple[str, ...]
+    terms: int = 1
+    parts: tuple[PartNeed, ...] = ()
+    columns: int | None = None
+    taps: int = 1
+    form: tuple[object, ...] = ()
 
-    def reads(self, box: Box) -> Iterator[tuple[Source, Box]]:
+    def need(self, operand: int, box: Box, terms: Interval | None = None) -> Box | None:
+        """What region ``box`` of the result needs of an operand, for some or all of the terms.
+
+        What is fused behind a product is needed with the last of the terms only.
+        """
+        if terms is None:
+            return self.needs[operand](box)
+        if operand < len(self.parts):
+            return self.parts[operand](box, terms)
+        return self.needs[operand](box) if terms[1] == self.terms else None
+
+    def reads(self, box: Box, terms: Interval | None = None) -> Iterator[tuple[Source, Box]]:
         """What region ``box`` of the result needs of each tensor."""
         for source in self.sources:
-            region: Box | None = self.needs[source.operand](box)
+            region = self.need(source.operand, box, terms)
             for need in source.needs:
                 region = None if region is None else need(region)
             if region is not None:
                 yield source, region
 
-    def regions(self, box: Box) -> dict[str, Box]:
+    def regions(self, box: Box, terms: Interval | None = None) -> dict[str, Box]:
         """Per tensor, the smallest region around all that ``box`` needs of it."""
         found: dict[str, Box] = {}
-        for source, region in self.reads(box):
+        for source, region in self.reads(box, terms):
             known = found.get(source.tensor)
             found[source.tensor] = region if known is None else hull(known, region)
         return found
@@ -127,14 +148,32 @@ class Network:
         for operand, name in enumerate(op.inputs):
             for tensor, needs in self._trace(name, nodes):
                 sources.append(Source(operand, tensor, needs))
+        views = tuple(nodes)
         nodes |= dict.fromkeys(op.nodes)
+        splittable = frozenset[int]() if found is None else found.splittable
         return Unit(
             index=index,
             operator=op,
-            splittable=frozenset() if found is None else found.splittable,
+            splittable=splittable,
             needs=everything if found is None else found.needs,
             sources=tuple(sources),
             nodes=tuple(nodes),
+            terms=1 if found is None else found.terms,
+            parts=() if found is None else found.parts,
+            columns=None if found is None else found.columns,
+            taps=1 if found is None else found.taps,
+            form=self._form(op, splittable, sources) if not views else (index,),
+        )
+
+    def _form(
+        self, op: Operator, splittable: frozenset[int], sources: Sequence[Source]
+    ) -> tuple[object, ...]:
+        """Whatever the footprint of an operator that reads through no view depends on."""
+        tensors = [self.graph.tensor[name] for name in (*op.inputs, *op.outputs)]
+        return (
+            (op.kind, op.domain, op.attributes, op.prologue, op.epilogue, splittable),
+            tuple((t.shape, t.dtype, t.role, t.name in self.fixed) for t in tensors),
+            tuple(op.inputs.index(source.tensor) for source in sources),
         )
 
     def _trace(self, name: str, nodes: dict[str, None]) -> list[tuple[str, tuple[Need, ...]]]:

@@ -12,17 +12,38 @@ from dataclasses import dataclass, replace
 from itertools import pairwise, product
 from math import prod
 
-from stowplan.ir.graph import Alias, Tensor
+from stowplan.ir.graph import Alias, Interval, Tensor
 from stowplan.passes.tiling.boxes import Box, extents, full
 from stowplan.passes.tiling.network import Network, Unit
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One tile operator to be: a unit and the region of its first result."""
+    """One tile operator to be.
+
+    Attributes:
+        unit: what it is a part of.
+        box: region of the unit's first result.
+        terms: of the sums, where it adds only some of them to what the jobs before it added.
+    """
 
     unit: Unit
     box: Box
+    terms: Interval | None = None
+
+    @property
+    def first(self) -> bool:
+        """Whether no job before it has begun its sums."""
+        return self.terms is None or self.terms[0] == 0
+
+    @property
+    def last(self) -> bool:
+        """Whether its sums are complete after it."""
+        return self.terms is None or self.terms[1] == self.unit.terms
+
+    def need(self, operand: int) -> Box | None:
+        """Region of an operand."""
+        return self.unit.need(operand, self.box, self.terms)
 
 
 class Pieces:
@@ -33,9 +54,9 @@ class Pieces:
         self._joined_bytes = joined_bytes
         cuts: dict[str, list[set[int]]] = {}
         for job in jobs:
-            if job.box == network.whole(job.unit):
+            if job.terms is None and job.box == network.whole(job.unit):
                 continue
-            for tensor, box in job.unit.regions(job.box).items():
+            for tensor, box in job.unit.regions(job.box, job.terms).items():
                 self._cut(cuts, tensor, box)
             if len(job.unit.operator.outputs) == 1:
                 self._cut(cuts, job.unit.operator.outputs[0], job.box)

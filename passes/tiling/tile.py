@@ -6,8 +6,7 @@ begins the next. Which of the tiles stay on chip between uses (halos, weights, s
 left to the planner.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 from stowplan.errors import UsageError
@@ -18,19 +17,24 @@ from stowplan.passes.greedy_gaps import furthest_next_use, timeline, total_traff
 from stowplan.passes.problem import PlanningProblem, planning_problem
 from stowplan.passes.tiling.build import build, jobs_of
 from stowplan.passes.tiling.choose import choose
-from stowplan.passes.tiling.costs import Budget, ChainMeter
-from stowplan.passes.tiling.grids import find_grid
-from stowplan.passes.tiling.network import Network
+from stowplan.passes.tiling.costs import ArrayShape, Budget, ChainMeter
+from stowplan.passes.tiling.grids import Grid, find_grid
+from stowplan.passes.tiling.network import Network, Unit
 from stowplan.targets.target import Target
 
 WORKING_SHARES = (0.9, 0.6)
 """Shares of the scratchpad tried for a chain's working set; the rest serves prefetching."""
 KEPT_SHARES = (0.25, 0.75)
 """Shares of the scratchpad up to which a result is taken to stay between two chains, tried."""
-CAPACITY_SHARES = (0.97, 0.8, 0.6, 0.4)
-"""Shares of the scratchpad a tile may take by estimate, tried until every tile fits."""
-MANY_OPERATORS = 5_000
-"""Tile operators beyond which the first tiling that fits is taken, to keep planning fast."""
+CAPACITY_SHARE = 0.97
+"""Share of the scratchpad a tile may take by estimate."""
+SHRINK = 0.75
+"""Factor by which an operator's share shrinks when its tiles turn out too large."""
+LEAST_SHARE = 0.1
+REPAIRS = 8
+"""How often tiles that turn out too large are cut again."""
+EFFORT_OPERATORS = 8_000
+"""Tile operators made, over all tilings, after which the best that fits is taken."""
 OPERANDS = 4
 """Transfers a tile is taken to wait for: data, weights, a residual, the result."""
 JOINED_SHARE = 64
@@ -48,6 +52,10 @@ class Tile:
         fuse: run chains of operators in stripes; otherwise each operator is tiled alone.
         fit: leave a graph alone whose every operator fits.
         overhead: what one more tile costs, as bytes that could be moved meanwhile.
+        rows: of the array; 0 leaves the array's shape out of account.
+        cols: of the array.
+        dataflow: of the array.
+        rate: bytes moved per cycle.
     """
 
     name: ClassVar[str] = "tile"
@@ -57,6 +65,10 @@ class Tile:
     fuse: bool = True
     fit: bool = False
     overhead: int = 8_448
+    rows: int = 0
+    cols: int = 0
+    dataflow: str = "output_stationary"
+    rate: int = 16
 
     @classmethod
     def of(cls, target: Target, track_weights: bool = False, fuse: bool = True) -> Self:
@@ -70,7 +82,18 @@ class Tile:
             track_weights=track_weights,
             fuse=fuse,
             overhead=cycles * target.dram.bytes_per_cycle,
+            rows=target.array.rows,
+            cols=target.array.cols,
+            dataflow=target.array.dataflow,
+            rate=target.dram.bytes_per_cycle,
         )
+
+    @property
+    def array(self) -> ArrayShape | None:
+        """The array's shape, if it counts."""
+        if not self.rows or not self.cols:
+            return None
+        return ArrayShape(self.rows, self.cols, self.dataflow, self.rate)
 
     def apply(self, graph: Graph) -> PassResult:
         """Tile ``graph``."""
@@ -98,44 +121,78 @@ def fits(graph: Graph, memory: MemorySpec) -> bool:
 
 
 def _best(graph: Graph, memory: MemorySpec, options: Tile) -> Graph:
-    """The candidate with the least traffic when planned by furthest next use.
-
-    Tile sizes are estimates: pieces cut for one reader burden another with alignment. Where that
-    makes an operator too large, everything is tiled again for a smaller scratchpad.
-    """
+    """The candidate with the least traffic when planned by furthest next use."""
     network = Network(graph, options.track_weights)
-    meter = ChainMeter(network, memory.alignment_bytes)
+    sizes = _Sizes(network, memory, options)
     best: tuple[tuple[int, int, int], Graph] | None = None
-    for share in CAPACITY_SHARES:
-        for candidate in _tilings(network, meter, memory, share, options):
-            score = _score(planning_problem(candidate, memory))
+    effort = 0
+    for budget, fused in _candidates(memory, options):
+        for _ in range(REPAIRS):
+            candidate = sizes.tiled(budget, fused)
+            if candidate is None:
+                break
+            problem = planning_problem(candidate, memory)
+            effort += problem.operators
+            score = _score(problem)
             if best is None or score < best[0]:
                 best = score, candidate
-            if score[0] == 0 and score[2] > MANY_OPERATORS:
+            if score[0] == 0 or not sizes.shrink(problem):
                 break
-        if best is not None and best[0][0] == 0:
+        if best is not None and best[0][0] == 0 and effort > EFFORT_OPERATORS:
             break
     return graph if best is None else best[1]
 
 
-def _tilings(
-    network: Network, meter: ChainMeter, memory: MemorySpec, share: float, options: Tile
-) -> Iterator[Graph]:
-    """Different graphs for different assumptions of what stays between chains."""
-    candidates = _candidates(memory, share, options)
-    grids = [find_grid(network, candidates[0][0], unit) for unit in network.units]
-    joined = max(4 * memory.alignment_bytes, memory.capacity_bytes // JOINED_SHARE)
-    seen: set[tuple[object, ...]] = set()
-    for budget, fused in candidates:
-        groups = choose(meter, budget, grids, fused)
+class _Sizes:
+    """Tilings for different assumptions, and what each operator's tiles may take; mutable.
+
+    Tile sizes are estimates: pieces cut for one reader burden another with alignment. Where that
+    makes an operator too large, it alone is cut again for a smaller share of the scratchpad.
+    """
+
+    def __init__(self, network: Network, memory: MemorySpec, options: Tile) -> None:
+        self._network = network
+        self._meter = ChainMeter(network, memory.alignment_bytes)
+        self._joined = max(4 * memory.alignment_bytes, memory.capacity_bytes // JOINED_SHARE)
+        self._shares = [1.0] * len(network.units)
+        self._unit = {unit.operator.name: unit.index for unit in network.units}
+        self._grids: dict[tuple[object, ...], Grid] = {}
+        self._seen: set[tuple[object, ...]] = set()
+
+    def tiled(self, budget: Budget, fused: bool) -> Graph | None:
+        """The graph tiled for a budget; None if that has been made before."""
+        network = self._network
+        grids = [self._grid(budget, unit) for unit in network.units]
+        groups = choose(self._meter, budget, grids, self._shares, fused)
         key = tuple((len(g.units), g.grid, g.chain) for g in groups)
-        if key not in seen:
-            seen.add(key)
-            yield build(network, jobs_of(network, groups), joined)
+        if key in self._seen:
+            return None
+        self._seen.add(key)
+        return build(network, jobs_of(network, groups), self._joined)
+
+    def shrink(self, problem: PlanningProblem) -> bool:
+        """Give operators whose tiles do not fit smaller tiles; False when nothing can be done."""
+        capacity, shrunk = problem.memory.capacity_bytes, set[int]()
+        for number, op in enumerate(problem.graph.operators):
+            if problem.demand(number) > capacity:
+                index = self._unit.get(op.parent or op.name)
+                if index is not None and self._shares[index] > LEAST_SHARE:
+                    shrunk.add(index)
+        for index in shrunk:
+            self._shares[index] *= SHRINK
+        return bool(shrunk)
+
+    def _grid(self, budget: Budget, unit: Unit) -> Grid:
+        capacity = int(budget.capacity_bytes * self._shares[unit.index])
+        key = (unit.form, capacity)
+        if key not in self._grids:
+            narrowed = replace(budget, capacity_bytes=capacity)
+            self._grids[key] = find_grid(self._network, narrowed, unit)
+        return self._grids[key]
 
 
-def _candidates(memory: MemorySpec, share: float, options: Tile) -> list[tuple[Budget, bool]]:
-    capacity = memory.capacity_bytes * share
+def _candidates(memory: MemorySpec, options: Tile) -> list[tuple[Budget, bool]]:
+    capacity = memory.capacity_bytes * CAPACITY_SHARE
     found = []
     for working in WORKING_SHARES:
         for kept in KEPT_SHARES:
@@ -145,6 +202,7 @@ def _candidates(memory: MemorySpec, share: float, options: Tile) -> list[tuple[B
                 kept_bytes=max(1, int(capacity * kept)),
                 alignment_bytes=memory.alignment_bytes,
                 tile_bytes=options.overhead,
+                array=options.array,
             )
             found.append((budget, True))
     alone = (found[0][0], False)
