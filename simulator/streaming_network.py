@@ -181,8 +181,9 @@ class Network:
             ModelError: naming the clock, process or FIFO, and what to change.
         """
         self.verify_wiring()
+        writers, readers = self.writers(), self.readers()
         for fifo in self.fifos:
-            self._verify_tokens(fifo)
+            _verify_tokens(fifo, *writers[fifo.name], *readers[fifo.name])
 
     def verify_wiring(self) -> None:
         """The part of :meth:`verify` that holds for any number of firings."""
@@ -218,37 +219,13 @@ class Network:
             for fifo, process in ends:
                 if fifo not in named:
                     raise ModelError(f"process '{process}' {verb} fifo '{fifo}': there is no such")
-            for fifo in sorted(named):
-                users = [process for used, process in ends if used == fifo]
-                if len(users) != 1:
-                    who = ", ".join(users) or "none"
+            users: dict[str, list[str]] = {fifo.name: [] for fifo in self.fifos}
+            for fifo, process in ends:
+                users[fifo].append(process)
+            for fifo, found in users.items():
+                if len(found) != 1:
+                    who = ", ".join(found) or "none"
                     raise ModelError(f"fifo '{fifo}': exactly one process {verb} it, not {who}")
-
-    def _verify_tokens(self, fifo: Fifo) -> None:
-        (writer, given), (reader, taken) = self.writers()[fifo.name], self.readers()[fifo.name]
-        for tokens, what in (
-            (fifo.initial_tokens, "it holds initially"),
-            (_largest(given), f"'{writer.name}' gives in one firing"),
-            (_largest(taken), f"'{reader.name}' takes in one firing"),
-        ):
-            if tokens > fifo.depth:
-                raise ModelError(
-                    f"fifo '{fifo.name}': depth {fifo.depth} is less than the {tokens} tokens "
-                    f"{what}; raise its depth"
-                )
-        made = pattern_sum(pattern_of(given.tokens), writer.firings)
-        used = pattern_sum(pattern_of(taken.tokens), reader.firings)
-        rest = fifo.initial_tokens + made - used
-        if max(made, used) > LARGEST:
-            raise ModelError(f"fifo '{fifo.name}': more than {LARGEST:,} tokens")
-        if not 0 <= rest <= fifo.depth:
-            fault = f"{-rest} too few" if rest < 0 else f"{rest} left, but only {fifo.depth} fit"
-            raise ModelError(
-                f"fifo '{fifo.name}': '{writer.name}' gives {made} tokens in {writer.firings} "
-                f"firings, '{reader.name}' takes {used} in {reader.firings}, and "
-                f"{fifo.initial_tokens} are there initially: {fault}; correct the rates or the "
-                "firings (see repetitions)"
-            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -374,6 +351,32 @@ def _largest(rate: Rate) -> int:
 def _mean(tokens: int | Pattern) -> Fraction:
     pattern = pattern_of(tokens)
     return Fraction(pattern_sum(pattern, pattern_length(pattern)), pattern_length(pattern))
+
+
+def _verify_tokens(fifo: Fifo, writer: Process, given: Rate, reader: Process, taken: Rate) -> None:
+    for tokens, what in (
+        (fifo.initial_tokens, "it holds initially"),
+        (_largest(given), f"'{writer.name}' gives in one firing"),
+        (_largest(taken), f"'{reader.name}' takes in one firing"),
+    ):
+        if tokens > fifo.depth:
+            raise ModelError(
+                f"fifo '{fifo.name}': depth {fifo.depth} is less than the {tokens} tokens "
+                f"{what}; raise its depth"
+            )
+    made = pattern_sum(pattern_of(given.tokens), writer.firings)
+    used = pattern_sum(pattern_of(taken.tokens), reader.firings)
+    rest = fifo.initial_tokens + made - used
+    if max(made, used) > LARGEST:
+        raise ModelError(f"fifo '{fifo.name}': more than {LARGEST:,} tokens")
+    if not 0 <= rest <= fifo.depth:
+        fault = f"{-rest} too few" if rest < 0 else f"{rest} left, but only {fifo.depth} fit"
+        raise ModelError(
+            f"fifo '{fifo.name}': '{writer.name}' gives {made} tokens in {writer.firings} "
+            f"firings, '{reader.name}' takes {used} in {reader.firings}, and "
+            f"{fifo.initial_tokens} are there initially: {fault}; correct the rates or the "
+            "firings (see repetitions)"
+        )
 
 
 def _unique(kind: str, names: Iterable[str]) -> None:

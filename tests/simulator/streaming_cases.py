@@ -134,14 +134,15 @@ def pipelines(draw: st.DrawFn) -> Network:
     latencies = [draw(st.integers(1, 6)) for _ in range(4)]
     last: Pattern = ((row - 1, 0), (1, 1)) if row > 1 else ((1, 1),)
     first: Pattern = ((1, 1), (row - 1, 0)) if row > 1 else ((1, 1),)
-    ends = (
+    ends: tuple[tuple[tuple[Rate, ...], tuple[Rate, ...]], ...] = (
         ((), (Rate("values"), Rate("to_sum"))),
         ((Rate("to_sum"),), (Rate("sums", last),)),
         ((Rate("values"), Rate("sums", first)), (Rate("out"),)),
         ((Rate("out"),), ()),
     )
     processes = tuple(
-        Process(f"p{i}", total, *ends[i], clocks[i], intervals[i], latencies[i]) for i in range(4)
+        Process(f"p{i}", total, takes, gives, clocks[i], intervals[i], latencies[i])
+        for i, (takes, gives) in enumerate(ends)
     )
     depth = st.integers(1, 2 * row + 6)
     fifos = tuple(

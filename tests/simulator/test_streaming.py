@@ -2,9 +2,11 @@
 
 from dataclasses import replace
 from fractions import Fraction
+from math import lcm
 
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.simulator.streaming_cases import both, chain, crossing, networks
 
 from stowplan.errors import ModelError
@@ -145,6 +147,43 @@ def test_a_filling_fifo_is_jumped_over_up_to_the_cycle_it_is_full() -> None:
     assert effort.jumps >= 2
     assert effort.firings < 1000
     both(chain(3000, depth=100, interval=2))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_steady_pace_of_a_ring_is_its_largest_cycle_ratio(data: st.DataObject) -> None:
+    # Reiter, "Scheduling parallel computations", JACM 15(4), 1968: each firing depends on earlier
+    # ones; the pace is the most delay per token over all cycles of dependences.
+    count, small = data.draw(st.integers(3, 5)), st.integers(1, 9)
+    latency, release, interval, depth = ([data.draw(small) for _ in range(count)] for _ in range(4))
+    initial = [data.draw(st.integers(0, each)) for each in depth]
+    slots = [each - taken for each, taken in zip(depth, initial, strict=True)]
+    if sum(initial) == 0 or sum(slots) == 0:
+        return
+    ratios = [Fraction(sum(latency), sum(initial)), Fraction(sum(release), sum(slots))]
+    ratios += [Fraction(each) for each in interval]
+    ratios += [Fraction(latency[i] + release[(i + 1) % count], depth[i]) for i in range(count)]
+
+    def run(firings: int) -> int:
+        processes = tuple(
+            Process(
+                f"p{i}",
+                firings,
+                (Rate(f"f{(i - 1) % count}"),),
+                (Rate(f"f{i}"),),
+                "clock",
+                interval[i],
+                latency[i],
+                release[i],
+            )
+            for i in range(count)
+        )
+        fifos = tuple(Fifo(f"f{i}", depth[i], initial_tokens=initial[i]) for i in range(count))
+        return simulate(Network(processes, fifos)).end_ticks
+
+    # The pattern of firings repeats after a common multiple of the tokens of all cycles.
+    more = 10**9 * lcm(sum(initial), sum(slots), *depth)
+    assert run(10**6 + more) - run(10**6) == more * max(ratios)
 
 
 def test_grid_is_the_coarsest_that_holds_all_edges() -> None:
