@@ -192,7 +192,7 @@ def pieces_of(spec: DramSpec) -> Ints:
     return np.array([(p.field, p.shift, p.bits, p.place) for p in pieces], dtype=np.int64)
 
 
-def new_state(spec: DramSpec, log_capacity: int = 0) -> kernels.State:
+def new_state(spec: DramSpec, log_capacity: int = 0, done_capacity: int = 0) -> kernels.State:
     """Controllers at clock 0: every bank closed, nothing queued."""
     rules = rules_of(spec)
     channels, banks, queue = spec.organisation.channels, rules.banks, rules.bank_queue
@@ -228,6 +228,7 @@ def new_state(spec: DramSpec, log_capacity: int = 0) -> kernels.State:
         open_banks=zeros(rules.ranks, 2),
         filter=zeros(2, 1024),
         log=zeros(log_capacity, 4),
+        done=zeros(done_capacity),
     )
 
 

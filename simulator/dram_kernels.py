@@ -25,8 +25,10 @@ COUNTERS = 11
 
 CLOCK, NEXT, COUNT, READS, WRITES, DRAINING, READ_FROM, WRITE_FROM = 0, 1, 2, 3, 4, 5, 6, 7
 POINTER, QUEUED, COMMAND_AT, REF_TICK, REF_PENDING, REF_RANK = 8, 9, 10, 11, 12, 13
-CLOSED, LOGGED, OUTSTANDING, UNTIL = 14, 15, 16, 17
-SCALARS = 18
+CLOSED, LOGGED, OUTSTANDING, UNTIL, DONE = 14, 15, 16, 17, 18
+SCALARS = 19
+
+FIRST, PENDING = 0, 1
 
 NEVER = 1 << 62
 _BUCKETS = 1024
@@ -135,6 +137,8 @@ class State(NamedTuple):
         filter: queued reads and writes by hash of their block [C, 2, 1024].
         log: clock, command, bank (first one of the rank for a refresh), and row or stream position
             (column commands) of each command [C, L, 4]; commands beyond L are only counted.
+        done: stream positions whose completion became known, the first DONE entries [C, D]; D is 0
+            where nobody asks.
     """
 
     scalar: Ints
@@ -158,6 +162,24 @@ class State(NamedTuple):
     open_banks: Ints
     filter: Ints
     log: Ints
+    done: Ints
+
+
+class Link(NamedTuple):
+    """Who waits for which request; C channels, N requests each, M masters, S slots.
+
+    Attributes:
+        owner: master of each request in the stream [C, N].
+        calendar: completions by clock, modulo S, and master; S is a power of two above the latency
+            of a read [S, M].
+        marks: FIRST pending completion's clock or NEVER, and PENDING, how many there are [2].
+        place: work array of ``compact`` [N].
+    """
+
+    owner: Ints
+    calendar: Ints
+    marks: Ints
+    place: Ints
 
 
 @_inlined
@@ -185,6 +207,7 @@ def _channel_state(state: State, c: int) -> State:
         state.open_banks[c],
         state.filter[c],
         state.log[c],
+        state.done[c],
     )
 
 
@@ -223,6 +246,15 @@ def _queued(s: State, q: Stream, block: int, bank: int, write: int) -> int:
 
 
 @_inlined
+def _complete(s: State, q: Stream, i: int, clock: int) -> None:
+    q.complete[i] = clock
+    n = s.scalar[DONE]
+    if n < s.done.shape[0]:
+        s.done[n] = i
+        s.scalar[DONE] = n + 1
+
+
+@_inlined
 def _accept(rules: Rules, s: State, q: Stream, clock: int) -> None:
     """Take the next request of the stream if it has arrived and its queue has room."""
     v = s.scalar
@@ -242,7 +274,7 @@ def _accept(rules: Rules, s: State, q: Stream, clock: int) -> None:
         held = _queued(s, q, q.block[i], q.bank[i], 1)
     if write or held >= 0:
         # A write is acknowledged; a read of a block that waits to be written gets its data.
-        q.complete[i] = clock + 1
+        _complete(s, q, i, clock + 1)
         if not write:
             s.counters[FORWARDED] += 1
             return
@@ -398,7 +430,7 @@ def _column(rules: Rules, s: State, q: Stream, clock: int, bank: int, place: int
     v[READ_FROM] = v[WRITE_FROM] = 0
     q.issue[i] = clock
     while not write and i >= 0:
-        q.complete[i] = clock + rules.read_latency
+        _complete(s, q, i, clock + rules.read_latency)
         v[OUTSTANDING] -= 1
         i = q.follower[i]
 
@@ -609,6 +641,116 @@ def drain(rules: Rules, state: State, stream: Stream) -> None:
     for channel in range(state.scalar.shape[0]):
         state.scalar[channel, CLOSED] = 1
         _simulate(rules, state, stream, channel)
+
+
+@_kernel
+def seek(
+    rules: Rules, state: State, stream: Stream, link: Link, until: int, until_completion: bool
+) -> None:
+    """Simulate all channels, in step, up to, not including, clock ``until``.
+
+    Completions are entered in ``link.calendar``. CLOCK of a channel is the next clock in which
+    anything can happen there.
+
+    Args:
+        rules: least distances.
+        state: controller state; more requests may follow.
+        stream: requests.
+        link: owners of the requests and their completions.
+        until: first clock not simulated.
+        until_completion: stop before the first pending completion too.
+    """
+    mask = link.calendar.shape[0] - 1
+    while True:
+        least, following, channel = NEVER, NEVER, 0
+        for c in range(state.scalar.shape[0]):
+            clock = state.scalar[c, CLOCK]
+            if clock < least:
+                least, following, channel = clock, least, c
+            elif clock < following:
+                following = clock
+        bound = min(until, link.marks[FIRST]) if until_completion else until
+        if least >= bound:
+            return
+        s = _channel_state(state, channel)
+        q = _channel_stream(stream, channel)
+        v = s.scalar
+        v[CLOSED] = 0
+        bound = min(bound, following + 1)
+        clock = least
+        while clock < bound:
+            clock = _step(rules, s, q, clock)
+            for n in range(v[DONE]):
+                i = s.done[n]
+                at = q.complete[i]
+                link.calendar[at & mask, link.owner[channel, i]] += 1
+                link.marks[PENDING] += 1
+                link.marks[FIRST] = min(link.marks[FIRST], at)
+                if until_completion:
+                    bound = min(bound, at)
+            v[DONE] = 0
+        v[CLOCK] = clock
+
+
+@_kernel
+def compact(state: State, stream: Stream, link: Link, channel: int) -> int:
+    """Forget requests of a channel that are done with; the number of those left."""
+    s = _channel_state(state, channel)
+    q = _channel_stream(stream, channel)
+    v = s.scalar
+    place, owner = link.place, link.owner[channel]
+    for i in range(v[COUNT]):
+        place[i] = i - v[NEXT]
+    for p in range(v[READS]):
+        _keep(q, place, s.read_queue[p])
+    for p in range(v[WRITES]):
+        place[s.write_queue[p]] = 0
+    for bank in range(s.length.shape[0]):
+        for p in range(s.length[bank]):
+            _keep(q, place, s.queue[bank, p])
+    left, next_left = 0, 0
+    for i in range(v[COUNT]):
+        if i == v[NEXT]:
+            next_left = left
+        if place[i] >= 0:
+            place[i] = left
+            _move(q, owner, i, left)
+            left += 1
+    v[NEXT] = left if v[NEXT] == v[COUNT] else next_left
+    v[COUNT] = left
+    for i in range(left):
+        if q.follower[i] >= 0:
+            q.follower[i] = place[q.follower[i]]
+    for p in range(v[READS]):
+        s.read_queue[p] = place[s.read_queue[p]]
+    for p in range(v[WRITES]):
+        s.write_queue[p] = place[s.write_queue[p]]
+    for bank in range(s.length.shape[0]):
+        for p in range(s.length[bank]):
+            s.queue[bank, p] = place[s.queue[bank, p]]
+    return left
+
+
+@_inlined
+def _keep(q: Stream, place: Ints, i: int) -> None:
+    """Mark a queued request and those served with it."""
+    while i >= 0:
+        place[i] = 0
+        i = q.follower[i]
+
+
+@_inlined
+def _move(q: Stream, owner: Ints, old: int, new: int) -> None:
+    q.arrival[new] = q.arrival[old]
+    q.block[new] = q.block[old]
+    q.bank[new] = q.bank[old]
+    q.row[new] = q.row[old]
+    q.write[new] = q.write[old]
+    q.accept[new] = q.accept[old]
+    q.issue[new] = q.issue[old]
+    q.complete[new] = q.complete[old]
+    q.follower[new] = q.follower[old]
+    owner[new] = owner[old]
 
 
 @_kernel

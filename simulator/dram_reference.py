@@ -54,6 +54,7 @@ class Channel:
     def __init__(self, rules: kernels.Rules, requests: list[Request]) -> None:
         self.rules = rules
         self.offered = requests
+        self.closed = True
         self.reads: list[Request] = []
         self.writes: list[Request] = []
         self.draining = 0
@@ -179,7 +180,8 @@ class Channel:
     def schedule(self) -> None:
         """Rule 4: one request to its bank queue."""
         if self.draining == 0 and self.writes:
-            above = self.rules.drain_above if self.offered or self.reads else 0
+            last = self.closed and not self.offered and not self.reads
+            above = 0 if last else self.rules.drain_above
             idle = self.queued() == 0 and len(self.writes) > above
             if len(self.writes) >= self.rules.write_queue or idle:
                 self.draining = len(self.writes)

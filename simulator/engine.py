@@ -5,18 +5,28 @@ from itertools import accumulate
 import numpy as np
 
 from stowplan.errors import InternalError
-from stowplan.ir.program import CommandKind, Engine, Program
+from stowplan.ir.program import CommandKind, Program
 from stowplan.simulator import kernels
 from stowplan.simulator.machine import UNITS_PER_BYTE, Machine, Timing, machine_of
 from stowplan.simulator.result import SimResult, result_of
-from stowplan.targets.target import Target
+from stowplan.targets.target import DramMode, Target
 
 _KINDS = {kind: number for number, kind in enumerate(CommandKind)}
 
 
-def simulate(program: Program, target: Target) -> SimResult:
-    """Cycles, stalls, bytes and energy of ``program`` on ``target``."""
-    return result_of(program, target, run(program, machine_of(target)))
+def simulate(program: Program, target: Target, mode: DramMode | None = None) -> SimResult:
+    """Cycles, stalls, bytes and energy of ``program`` on ``target``.
+
+    Args:
+        program: the program.
+        target: the machine.
+        mode: how to treat DRAM, if not as the target says.
+
+    Raises:
+        TargetError: full DRAM mode with a device that does not exist or is too small.
+    """
+    machine = machine_of(target, mode)
+    return result_of(program, target, machine, run(program, machine))
 
 
 def run(program: Program, machine: Machine) -> Timing:
@@ -24,9 +34,19 @@ def run(program: Program, machine: Machine) -> Timing:
     program.verify()
     queues = _queues(program)
     state = _state(queues)
-    cycles = kernels.run(
-        queues, state, machine.bytes_per_cycle, machine.banks, machine.bank_width_bytes
-    )
+    if machine.dram is not None or machine.interleaved:
+        from stowplan.simulator.detail import run_detailed
+
+        cycles, counts, clocks = run_detailed(program, machine, queues, state)
+    else:
+        counts, clocks = None, 0
+        cycles = kernels.run(
+            queues,
+            state,
+            machine.bytes_per_cycle,
+            machine.banks * machine.ports,
+            machine.bank_width_bytes,
+        )
     if cycles < 0:
         stuck = [c.label for c, end in zip(program.commands, state.end, strict=True) if end < 0]
         raise InternalError(f"the simulation stands still at {', '.join(stuck[:4])}")
@@ -35,6 +55,9 @@ def run(program: Program, machine: Machine) -> Timing:
         tuple(state.start.tolist()),
         tuple(state.end.tolist()),
         tuple(tuple(row) for row in state.causes.tolist()),
+        tuple(tuple(row) for row in state.spent.tolist()),
+        counts,
+        clocks,
     )
 
 
@@ -44,7 +67,7 @@ def _integers(values: list[int]) -> kernels.Ints:
 
 def _queues(program: Program) -> kernels.Queues:
     commands = program.commands
-    entries = [program.queue(engine) for engine in Engine]
+    entries = program.queues()
     return kernels.Queues(
         kind=_integers([_KINDS[c.kind] for c in commands]),
         both=_integers([int(len(c.engines) > 1) for c in commands]),
@@ -60,7 +83,7 @@ def _queues(program: Program) -> kernels.Queues:
 
 
 def _state(queues: kernels.Queues) -> kernels.State:
-    count = queues.kind.shape[0]
+    count, engines = queues.kind.shape[0], queues.queue_begin.shape[0] - 1
     return kernels.State(
         start=np.full(count, -1, dtype=np.int64),
         end=np.full(count, -1, dtype=np.int64),
@@ -69,9 +92,10 @@ def _state(queues: kernels.Queues) -> kernels.State:
         accesses=queues.accesses.copy(),
         met=queues.wait_begin[:-1].copy(),
         position=queues.queue_begin[:-1].copy(),
-        command=np.full(kernels.ENGINES, -1, dtype=np.int64),
-        flow=np.zeros(kernels.ENGINES, dtype=np.int64),
-        grant=np.zeros(kernels.ENGINES, dtype=np.int64),
-        cause=np.zeros(kernels.ENGINES, dtype=np.int64),
-        causes=np.zeros((kernels.ENGINES, kernels.CAUSES), dtype=np.int64),
+        command=np.full(engines, -1, dtype=np.int64),
+        flow=np.zeros(engines, dtype=np.int64),
+        grant=np.zeros(engines, dtype=np.int64),
+        cause=np.zeros(engines, dtype=np.int64),
+        causes=np.zeros((engines, kernels.CAUSES), dtype=np.int64),
+        spent=np.zeros((count, kernels.CAUSES), dtype=np.int64),
     )

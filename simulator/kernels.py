@@ -2,8 +2,8 @@
 
 Between two events (a start, the end of a delay, of DRAM work, of bank accesses) every rate is
 constant, so the kernel jumps to the next event. ``stowplan.simulator.machine`` states the model;
-rules and cause numbers here are those of that docstring. Engines: 0 dma-in, 1 dma-out, 2 array,
-3 vector. Kinds: 0 load, 1 weight, 2 store, 3 compute.
+rules and cause numbers here are those of that docstring. Queues: 0 dma-in, 1 dma-out, then array
+(even) and vector unit (odd) of each core. Kinds: 0 load, 1 weight, 2 store, 3 compute.
 """
 
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
 
-ENGINES = 4
+FIRST_UNIT = 2
 BUSY, DELAY, BANK, DRAM, HELD = 0, 1, 2, 3, 4
 WAIT_LOAD, WAIT_WEIGHT, WAIT_STORE, WAIT_COMPUTE, WAIT_ENGINE, DONE = 5, 6, 7, 8, 9, 10
 CAUSES = 11
@@ -23,7 +23,7 @@ UNITS = 12
 
 
 class Queues(NamedTuple):
-    """A program in arrays; C commands, W waits, Q queue entries.
+    """A program in arrays; C commands, W waits, Q queue entries, E queues.
 
     Attributes:
         kind: number of each command's kind [C].
@@ -34,8 +34,8 @@ class Queues(NamedTuple):
         rate: most accesses in one cycle [C].
         wait_begin: first entry of ``waits`` of each command [C + 1].
         waits: commands waited for, ascending per command [W].
-        queue_begin: first entry of ``queue`` of each engine [5].
-        queue: commands of each engine in order [Q].
+        queue_begin: first entry of ``queue`` of each queue [E + 1].
+        queue: commands of each queue in order [Q].
     """
 
     kind: Ints
@@ -60,12 +60,13 @@ class State(NamedTuple):
         units: DRAM units left [C].
         accesses: accesses left [C].
         met: next entry of ``waits`` not known to be met [C].
-        position: next entry of ``queue`` per engine [4].
-        command: command each engine runs, or -1 [4].
-        flow: units granted per cycle, per engine [4].
-        grant: accesses granted per cycle, per engine [4].
-        cause: cause of each engine's current cycle [4].
-        causes: cycles per engine and cause [4, 11].
+        position: next entry of ``queue`` per engine [E].
+        command: command each engine runs, or -1 [E].
+        flow: units granted per cycle, per engine [E].
+        grant: accesses granted per cycle, per engine [E].
+        cause: cause of each engine's current cycle [E].
+        causes: cycles per engine and cause [E, CAUSES].
+        spent: cycles per command and cause, of the first of its queues [C, CAUSES].
     """
 
     start: Ints
@@ -80,6 +81,7 @@ class State(NamedTuple):
     grant: Ints
     cause: Ints
     causes: Ints
+    spent: Ints
 
 
 @numba.njit(cache=True)
@@ -90,22 +92,40 @@ def run(
     left = queues.kind.shape[0]
     now = 0
     while left > 0:
-        _start(queues, state, now)
+        start(queues, state, now)
         _grant(queues, state, bytes_per_cycle, banks, bank_width_bytes)
         span = _span(state)
         if span < 0:
             return -1
-        for engine in range(ENGINES):
-            state.causes[engine, state.cause[engine]] += span
+        account(queues, state, span)
         now += span
         left -= _advance(queues, state, now, span)
     return now
 
 
 @numba.njit(cache=True)
-def _start(queues: Queues, state: State, now: int) -> None:
+def second(queues: Queues, engine: int, command: int) -> bool:
+    """Whether ``engine`` is the vector unit behind the array that runs ``command``."""
+    return bool(engine > FIRST_UNIT and engine & 1 and queues.both[command])
+
+
+@numba.njit(cache=True)
+def account(queues: Queues, state: State, span: int) -> None:
+    """Book ``span`` cycles under the cause of every engine."""
+    for engine in range(state.command.shape[0]):
+        cause = state.cause[engine]
+        state.causes[engine, cause] += span
+        if cause == DONE:
+            continue
+        command = queues.queue[state.position[engine]]
+        if not second(queues, engine, command):
+            state.spent[command, cause] += span
+
+
+@numba.njit(cache=True)
+def start(queues: Queues, state: State, now: int) -> None:
     """Start every first command whose waits are met; set the causes of idle engines."""
-    for engine in range(ENGINES):
+    for engine in range(state.command.shape[0]):
         if state.command[engine] >= 0:
             continue
         if state.position[engine] == queues.queue_begin[engine + 1]:
@@ -120,7 +140,7 @@ def _start(queues: Queues, state: State, now: int) -> None:
             state.cause[engine] = WAIT_LOAD + queues.kind[queues.waits[met]]
             continue
         if queues.both[command]:
-            other = 5 - engine
+            other = engine ^ 1
             free = state.command[other] < 0
             if not free or queues.queue[state.position[other]] != command:
                 state.cause[engine] = WAIT_ENGINE
@@ -135,7 +155,7 @@ def _start(queues: Queues, state: State, now: int) -> None:
 def _moves(queues: Queues, state: State, engine: int) -> bool:
     """Whether ``engine`` runs, as its first engine, a command with DRAM work to do now."""
     command = state.command[engine]
-    if command < 0 or (engine == 3 and queues.both[command]):
+    if command < 0 or second(queues, engine, command):
         return False
     return bool(state.delay[command] == 0 and state.units[command] > 0)
 
@@ -144,7 +164,7 @@ def _moves(queues: Queues, state: State, engine: int) -> bool:
 def _rate(queues: Queues, state: State, engine: int) -> int:
     """Banks that the computation on ``engine`` could use now."""
     command = state.command[engine]
-    if command < 0 or (engine == 3 and queues.both[command]):
+    if command < 0 or second(queues, engine, command):
         return 0
     if state.delay[command] > 0 or state.accesses[command] == 0:
         return 0
@@ -157,10 +177,11 @@ def _grant(
 ) -> None:
     """Rates of everything that runs, and its cause."""
     sharers = 0
-    for engine in range(ENGINES):
+    engines = state.command.shape[0]
+    for engine in range(engines):
         sharers += _moves(queues, state, engine)
     free = banks
-    for engine in range(ENGINES):
+    for engine in range(engines):
         state.flow[engine] = 0
         state.grant[engine] = 0
         command = state.command[engine]
@@ -181,22 +202,36 @@ def _grant(
                 state.flow[engine] = min(state.flow[engine], limit)
                 state.cause[engine] = BANK
             free -= taken
-    on_array, on_vector = _rate(queues, state, 2), _rate(queues, state, 3)
-    state.grant[2] = min(on_array, max(free - on_vector, free - free // 2))
-    state.grant[3] = min(on_vector, free - state.grant[2])
-    if state.grant[2] < on_array:
-        state.cause[2] = BANK
-    if state.grant[3] < on_vector:
-        state.cause[3] = BANK
-    if state.command[3] >= 0 and queues.both[state.command[3]]:
-        state.cause[3] = HELD
+    share_banks(queues, state, free)
+
+
+@numba.njit(cache=True)
+def share_banks(queues: Queues, state: State, free: int) -> None:
+    """Rule 3 of the banks: what computations get of the ``free`` ones."""
+    wanting, wanted = 0, 0
+    for engine in range(FIRST_UNIT, state.command.shape[0]):
+        rate = _rate(queues, state, engine)
+        wanting += rate > 0
+        wanted += rate
+    for engine in range(FIRST_UNIT, state.command.shape[0]):
+        rate = _rate(queues, state, engine)
+        if rate:
+            wanted -= rate
+            state.grant[engine] = min(rate, max(free - wanted, -(-free // wanting)))
+            free -= state.grant[engine]
+            wanting -= 1
+            if state.grant[engine] < rate:
+                state.cause[engine] = BANK
+        command = state.command[engine]
+        if command >= 0 and second(queues, engine, command):
+            state.cause[engine] = HELD
 
 
 @numba.njit(cache=True)
 def _span(state: State) -> int:
     """Cycles until the next event, or -1 when none will come."""
     span = -1
-    for engine in range(ENGINES):
+    for engine in range(state.command.shape[0]):
         command = state.command[engine]
         if command < 0:
             continue
@@ -217,9 +252,9 @@ def _span(state: State) -> int:
 def _advance(queues: Queues, state: State, now: int, span: int) -> int:
     """Let ``span`` cycles pass up to ``now``; the number of commands that finished."""
     finished = 0
-    for engine in range(ENGINES):
+    for engine in range(state.command.shape[0]):
         command = state.command[engine]
-        if command < 0 or (engine == 3 and queues.both[command]):
+        if command < 0 or second(queues, engine, command):
             continue
         if state.delay[command] > 0:
             state.delay[command] -= span
@@ -230,10 +265,16 @@ def _advance(queues: Queues, state: State, now: int, span: int) -> int:
         if state.delay[command] or state.units[command] or state.accesses[command]:
             continue
         finished += 1
-        state.end[command] = now
-        state.position[engine] += 1
-        state.command[engine] = -1
-        if queues.both[command]:
-            state.position[3] += 1
-            state.command[3] = -1
+        finish(queues, state, engine, command, now)
     return finished
+
+
+@numba.njit(cache=True)
+def finish(queues: Queues, state: State, engine: int, command: int, now: int) -> None:
+    """End a command and free its engines."""
+    state.end[command] = now
+    state.position[engine] += 1
+    state.command[engine] = -1
+    if queues.both[command]:
+        state.position[engine + 1] += 1
+        state.command[engine + 1] = -1

@@ -1,44 +1,75 @@
 """The machine model: what a program does in every cycle.
 
-Four engines, *dma-in*, *dma-out*, *array* and *vector*, run their queues in order on one cycle
-grid. All quantities are integers; bandwidth is counted in twelfths of a byte so that it divides
-evenly among one to four sharers.
+The queues of two DMA engines, *dma-in* and *dma-out*, and of an *array* and a *vector unit* per
+core run in order on one cycle grid. All quantities are integers; bandwidth is counted in twelfths
+of a byte so that it divides evenly among one to four sharers.
 
 **Start.** A command starts in cycle ``t`` when it is first in the queue of every engine it names,
 and each command it waits for has finished in a cycle before ``t``. It holds its engines until it
 finishes; a finished command makes room in the next cycle.
 
 **Delay.** For its first ``delay_cycles`` cycles a command does nothing else. Afterwards it is
-*active*, with ``12 * dram_bytes`` units and ``bank_accesses`` accesses left to do.
+*active*, with its DRAM work and its bank accesses left to do.
 
-**DRAM.** In each cycle, let ``k`` be the number of active commands with units left. Each is
-offered ``12 B / k`` units, ``B`` being the DRAM bandwidth in bytes per cycle; what one does not
-use is lost in that cycle.
+**DRAM, bandwidth mode.** A command has ``12 * dram_bytes`` units to move. In each cycle, let ``k``
+be the number of active commands with units left. Each is offered ``floor(12 B / k)`` units, ``B``
+being the DRAM bandwidth in bytes per cycle; what one does not use is lost in that cycle.
 
-**Banks.** The scratchpad has ``N`` single-ported banks of ``w`` bytes, finely interleaved, so that
-a master that moves ``x`` bytes in a cycle occupies ``ceil(x / w)`` banks. In each cycle
+**DRAM, full mode.** The controller of ``stowplan.simulator.dram`` serves accesses of its own size
+on its own clock; in ``p / q`` DRAM clocks per core cycle both are the integers of the lowest
+terms. The latency contained in ``delay_cycles`` is left out. Every byte range of a command is
+widened to whole DMA bursts and cut into accesses, reads first, in the order of addresses. In cycle
+``t``, before anything starts, accesses complete whose clock ``c`` satisfies ``ceil(c q / p) + path
+<= t``. Then each active command, in the order of queues, starts as many of its next accesses as
+the least of
 
-1. an active LOAD takes ``min(N, ceil(B / (k w)))`` banks;
+- ``requests_per_cycle``, the accesses it has left, and ``outstanding`` less those under way;
+- for a STORE, the whole accesses among the bytes it has fetched from the scratchpad.
+
+They arrive at the controller at clock ``ceil((t + 1 + path) p / q)``, in that order per channel.
+What a LOAD's accesses bring waits to be written to the scratchpad, at most ``port_bytes`` per
+cycle. A STORE fetches at most ``port_bytes`` of the bytes of its accesses per cycle, and pauses
+while ``requests_per_cycle`` accesses are fetched and not started. After the last command the
+controller writes what its queues hold.
+
+**Banks, spread.** The scratchpad has ``N`` banks of ``P`` ports that each serve ``w`` bytes per
+cycle. Accesses spread over them evenly, so that a master that moves ``x`` bytes in a cycle
+occupies ``ceil(x / w)`` of the ``N P`` ports. In each cycle
+
+1. an active LOAD takes ``min(N P, ceil(B / (k w)))`` ports; in full mode ``x`` is what it has to
+   write;
 2. an active STORE takes as many of the remaining ones as it needs by the same rule;
-3. of the ``r`` banks that remain, commands on the array and on the vector unit with accesses left
-   get their ``bank_rate`` if the sum fits; otherwise the array gets
-   ``min(rate_a, max(r - rate_v, r - floor(r / 2)))`` and the vector unit ``min(rate_v, rest)``.
+3. of the ``r`` ports that remain, the computations with accesses left are served in the order of
+   queues: one that could use ``rate`` of them gets ``min(rate, max(r - later, ceil(r / m)))``,
+   ``later`` being the sum of the rates after it and ``m`` the number of those not served yet.
 
-The DMA comes first because DRAM cannot wait. A transfer that gets ``g`` banks moves at most
-``12 g w`` units in the cycle; a computation makes as many accesses as it gets banks. Weight
-streams go to the weight buffer and take no banks.
+The DMA comes first because DRAM cannot wait. A transfer that gets ``g`` ports moves at most
+``12 g w`` units in the cycle; a computation makes as many accesses as it gets ports. Weight streams
+go to the weight buffer and take none.
 
-**Progress.** Each active command does the units and accesses granted to it. It finishes in the
-cycle in which neither is left.
+**Banks, interleaved.** The word of ``w`` bytes at address ``a`` is in bank ``floor(a / w) mod N``,
+which serves ``P`` words per cycle. A LOAD or STORE moves the bytes offered to it in the order of
+addresses up to the first word whose bank is taken. A computation of ``n = ceil(accesses / rate)``
+cycles has *walks*, each through the words of one operand again and again, ``ceil(words / n)``
+words in each of its cycles until they are used up. In each cycle, DMA first, then computations in
+the order of queues beginning with unit ``t`` modulo their number, every walk takes its next words
+up to the first whose bank is taken. A computation's cycle is over once all its walks have their
+words; until then it stalls.
 
-**Accounting.** Each engine spends each cycle, from 0 to the last finish, in exactly one
-:class:`Cause`.
+**Progress.** Each active command does the work granted to it. It finishes in the cycle in which
+none is left; in full mode every access must have completed, and everything read be on chip.
+
+**Accounting.** Each queue spends each cycle, from 0 to the last finish, in exactly one
+:class:`Cause`; so does each command, from the cycle in which it is first in its queue.
 """
 
 from dataclasses import dataclass
 from enum import IntEnum
+from fractions import Fraction
 
-from stowplan.targets.target import Target
+from stowplan.simulator.dram import DramCounts
+from stowplan.targets.dram_presets import DramSpec, with_channels
+from stowplan.targets.target import DramMode, Target
 
 UNITS_PER_BYTE = 12
 
@@ -53,7 +84,8 @@ class Cause(IntEnum):
     BANK = 2
     """Fewer scratchpad banks than the command could use."""
     DRAM = 3
-    """Bandwidth shared with others, or only direct DRAM accesses left to finish."""
+    """Bandwidth shared with others, or only DRAM accesses left to finish; in full mode a transfer
+    that neither starts an access nor moves a byte."""
     HELD = 4
     """The vector unit, held by a command that the array works on."""
     WAIT_LOAD = 5
@@ -71,18 +103,47 @@ class Cause(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class DramLink:
+    """DRAM in full mode, and how the DMA is connected to it.
+
+    Attributes:
+        spec: device and controller.
+        clock_ratio: DRAM clocks per core cycle, exact.
+        burst_bytes: ranges are widened to whole bursts.
+        outstanding: accesses under way per command.
+        requests_per_cycle: accesses a command may start in a cycle.
+        port_bytes: bytes per cycle between a DMA engine and the scratchpad.
+        path_cycles: cycles to the controller, and back.
+    """
+
+    spec: DramSpec
+    clock_ratio: Fraction
+    burst_bytes: int = 64
+    outstanding: int = 64
+    requests_per_cycle: int = 1
+    port_bytes: int = 64
+    path_cycles: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Machine:
     """The numbers the model needs.
 
     Attributes:
         bytes_per_cycle: DRAM bandwidth ``B``.
         banks: scratchpad banks ``N``.
-        bank_width_bytes: bytes ``w`` a bank delivers per cycle.
+        bank_width_bytes: bytes ``w`` a port of a bank delivers per cycle.
+        ports: ports ``P`` of a bank.
+        interleaved: banks are chosen by address.
+        dram: full DRAM mode; None for bandwidth mode.
     """
 
     bytes_per_cycle: int
     banks: int
     bank_width_bytes: int
+    ports: int = 1
+    interleaved: bool = False
+    dram: DramLink | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,17 +154,46 @@ class Timing:
         cycles: cycles until the last command has finished.
         start: per command, its first cycle.
         end: per command, the cycle after its last.
-        causes: per engine, the cycles spent per cause; each row sums to ``cycles``.
+        causes: per queue, the cycles spent per cause; each row sums to ``cycles``.
+        spent: per command, the cycles per cause in which it is first in the first of its queues.
+        dram: events in the DRAM; None in bandwidth mode.
+        dram_clocks: DRAM clocks until its queues were empty too.
     """
 
     cycles: int
     start: tuple[int, ...]
     end: tuple[int, ...]
     causes: tuple[tuple[int, ...], ...]
+    spent: tuple[tuple[int, ...], ...] = ()
+    dram: DramCounts | None = None
+    dram_clocks: int = 0
 
 
-def machine_of(target: Target) -> Machine:
-    """The model's numbers of a target."""
+def machine_of(target: Target, mode: DramMode | None = None) -> Machine:
+    """The model's numbers of a target, in its own DRAM mode unless ``mode`` says otherwise.
+
+    Raises:
+        TargetError: full mode with a DRAM device that does not exist or has a mistake.
+    """
+    pad = target.scratchpad
     return Machine(
-        target.dram.bytes_per_cycle, target.scratchpad.banks, target.scratchpad.bank_width_bytes
+        target.dram.bytes_per_cycle,
+        pad.banks,
+        pad.bank_width_bytes,
+        pad.ports,
+        pad.banking == "interleaved",
+        _link(target) if (mode or target.dram.mode) == "full" else None,
+    )
+
+
+def _link(target: Target) -> DramLink:
+    spec = with_channels(target.dram.device, target.dram.channels)
+    return DramLink(
+        spec=spec,
+        clock_ratio=Fraction(spec.clock_hz, target.clock_hz),
+        burst_bytes=target.dma.burst_bytes,
+        outstanding=target.dma.outstanding,
+        requests_per_cycle=target.dma.requests_per_cycle,
+        port_bytes=target.dma.port_bytes,
+        path_cycles=target.dram.path_cycles,
     )

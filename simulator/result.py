@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from stowplan.ir.program import CommandKind, Engine, Program
-from stowplan.simulator.machine import Cause, Timing
+from stowplan.simulator.machine import Cause, Machine, Timing
 from stowplan.targets.target import Target
 
 _WORKING = (Cause.BUSY, Cause.DELAY, Cause.BANK, Cause.DRAM)
@@ -92,7 +92,7 @@ def step_spans(program: Program, result: SimResult) -> tuple[tuple[int, int], ..
     return tuple(zip(first, last, strict=True))
 
 
-def result_of(program: Program, target: Target, timing: Timing) -> SimResult:
+def result_of(program: Program, target: Target, machine: Machine, timing: Timing) -> SimResult:
     """Derive the counters of a run."""
     engines = tuple(_engine_time(program, engine, timing) for engine in Engine)
     moved = _offchip_bytes(program)

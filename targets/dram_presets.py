@@ -225,3 +225,18 @@ def check_dram(spec: DramSpec, where: str) -> None:
     for short, long in (("ccd_s", "ccd_l"), ("rrd_s", "rrd_l"), ("wtr_s", "wtr_l")):
         if getattr(timing, short) > getattr(timing, long):
             raise TargetError(f"{where}: timing.{short} is above timing.{long}")
+
+
+def with_channels(name_or_path: str, channels: int) -> DramSpec:
+    """A device with another number of channels; 0 keeps its own.
+
+    Raises:
+        TargetError: no such device, a mistake in its file, or channels that are no power of two.
+    """
+    spec = load_dram(name_or_path)
+    if not channels:
+        return spec
+    organisation = msgspec.structs.replace(spec.organisation, channels=channels)
+    changed = msgspec.structs.replace(spec, organisation=organisation)
+    check_dram(changed, f"dram.channels of {name_or_path}")
+    return changed

@@ -1,9 +1,15 @@
 """Random and hand-made programs and machines for tests of the simulator."""
 
-from hypothesis import strategies as st
+from fractions import Fraction
 
-from stowplan.ir.program import Command, CommandKind, Engine, Program
-from stowplan.simulator.machine import Machine
+import msgspec
+from hypothesis import strategies as st
+from tests.simulator.dram_cases import specs
+
+from stowplan.ir.graph import Interval
+from stowplan.ir.program import Command, CommandKind, Engine, Program, Walk
+from stowplan.simulator.machine import DramLink, Machine
+from stowplan.targets.dram_presets import DramSpec
 
 COMPUTE_ENGINES = ((Engine.ARRAY,), (Engine.VECTOR,), (Engine.ARRAY, Engine.VECTOR))
 TRANSFERS = (CommandKind.LOAD, CommandKind.WEIGHT, CommandKind.STORE)
@@ -72,4 +78,94 @@ def programs(draw: st.DrawFn, sharing: bool = True, most: int = 12) -> Program:
     return Program(tuple(draw(commands(i, sharing)) for i in range(count)))
 
 
+MOST_ADDRESS = 4000
+
+
+def ranges(most: int) -> st.SearchStrategy[tuple[Interval, ...]]:
+    """DRAM ranges; some share accesses, some are empty."""
+    one = st.tuples(st.integers(0, MOST_ADDRESS), st.integers(0, 200))
+    return st.lists(one, max_size=most).map(lambda pairs: tuple((a, a + n) for a, n in pairs))
+
+
+walks = st.builds(
+    Walk, st.integers(0, 60), st.integers(1, 50), st.integers(1, 150), st.integers(0, 90)
+)
+
+
+@st.composite
+def detailed_commands(draw: st.DrawFn, index: int, cores: int) -> Command:
+    """Command number ``index`` with DRAM ranges and scratchpad walks."""
+    earlier = st.integers(0, index - 1) if index else st.nothing()
+    waits = tuple(sorted(draw(st.sets(earlier, max_size=3)))) if index else ()
+    kind = draw(st.sampled_from(list(CommandKind)))
+    latency = draw(st.integers(0, 5))
+    delay = latency + draw(st.integers(0, 5))
+    if kind is not CommandKind.COMPUTE:
+        store = kind is CommandKind.STORE
+        touched = draw(ranges(2))
+        return Command(
+            kind,
+            (Engine.DMA_OUT if store else Engine.DMA_IN,),
+            str(index),
+            index,
+            waits,
+            delay,
+            draw(st.integers(1, 90)),
+            latency_cycles=latency,
+            dram_reads=() if store else touched,
+            dram_writes=touched if store else (),
+            walks=() if kind is CommandKind.WEIGHT else (draw(walks),),
+        )
+    direct = draw(st.booleans())
+    return Command(
+        kind,
+        draw(st.sampled_from(COMPUTE_ENGINES)),
+        str(index),
+        index,
+        waits,
+        delay,
+        draw(st.integers(1, 60)) if direct else 0,
+        draw(st.integers(1, 60)),
+        draw(st.integers(1, 5)),
+        core=draw(st.integers(0, cores - 1)),
+        latency_cycles=latency,
+        dram_reads=draw(ranges(2)) if direct else (),
+        dram_writes=draw(ranges(2)) if direct else (),
+        walks=tuple(draw(st.lists(walks, max_size=3))),
+    )
+
+
+@st.composite
+def detailed_programs(draw: st.DrawFn, most: int = 10) -> Program:
+    """A random program of several cores that says where everything lies."""
+    count, cores = draw(st.integers(0, most)), draw(st.integers(1, 3))
+    commands = tuple(draw(detailed_commands(i, cores)) for i in range(count))
+    return Program(commands, cores=cores)
+
+
+def _with_rows(spec: DramSpec) -> DramSpec:
+    """The device with room for every address of :func:`ranges`."""
+    organisation = msgspec.structs.replace(spec.organisation, rows=64)
+    return msgspec.structs.replace(spec, organisation=organisation)
+
+
+links = st.builds(
+    DramLink,
+    specs().map(_with_rows),
+    st.builds(Fraction, st.integers(1, 9), st.integers(1, 9)),
+    st.sampled_from([1, 4, 48, 64, 256]),
+    st.integers(1, 12),
+    st.integers(1, 4),
+    st.integers(1, 80),
+    st.integers(0, 5),
+)
+detailed_machines = st.builds(
+    Machine,
+    st.integers(1, 20),
+    st.integers(1, 6),
+    st.integers(1, 4),
+    st.integers(1, 2),
+    st.booleans(),
+    st.one_of(st.none(), links),
+)
 machines = st.builds(Machine, st.integers(1, 20), st.integers(1, 6), st.integers(1, 4))

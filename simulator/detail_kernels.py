@@ -1,0 +1,568 @@
+"""Numba kernel of the machine model with full DRAM, banks by address, or both.
+
+``stowplan.simulator.machine`` states the model. Between two events (a start, the end of a delay, an
+access that starts or completes, a byte that moves over a port) nothing changes, so the kernel jumps
+to the next event; while walks through interleaved banks go on, every cycle is one.
+"""
+
+from typing import NamedTuple
+
+import numba
+
+from stowplan.simulator import dram_kernels as dram
+from stowplan.simulator.kernels import (
+    BANK,
+    BUSY,
+    DELAY,
+    DRAM,
+    FIRST_UNIT,
+    HELD,
+    STORE,
+    UNITS,
+    WEIGHT,
+    Ints,
+    Queues,
+    State,
+    account,
+    finish,
+    second,
+    share_banks,
+    start,
+)
+
+_kernel = numba.njit(cache=True, _nrt=False)  # pyright: ignore[reportCallIssue]
+
+
+class Numbers(NamedTuple):
+    """The machine.
+
+    Attributes:
+        bytes_per_cycle: DRAM bandwidth in bandwidth mode.
+        banks: scratchpad banks.
+        width: bytes of a word of theirs.
+        ports: ports of a bank.
+        interleaved: 1 when banks go by address.
+        full: 1 in full DRAM mode.
+        clocks: DRAM clocks that take as long as ``cycles`` core cycles.
+        cycles: see ``clocks``; both are the lowest terms.
+        path: cycles between DMA and controller.
+        outstanding: accesses under way per command.
+        per_cycle: accesses a command starts in a cycle.
+        port: bytes per cycle between a DMA engine and the scratchpad.
+        access: bytes of an access.
+        groups: bank groups of a rank of the DRAM.
+        group_banks: banks of a group.
+    """
+
+    bytes_per_cycle: int
+    banks: int
+    width: int
+    ports: int
+    interleaved: int
+    full: int
+    clocks: int
+    cycles: int
+    path: int
+    outstanding: int
+    per_cycle: int
+    port: int
+    access: int
+    groups: int
+    group_banks: int
+
+
+class Detail(NamedTuple):
+    """What commands do to memories; C commands, S segments, W walks, E queues, N banks.
+
+    Attributes:
+        segment_begin: first segment of each command [C + 1].
+        segment_block: first DRAM access of each segment [S].
+        segment_count: accesses of it [S].
+        segment_write: 1 where it is written [S].
+        walk_begin: first walk of each command [C + 1].
+        walk_word: first word of each walk [W].
+        walk_extent: words after which it begins again [W].
+        walk_rate: words of a cycle [W].
+        walk_left: words left that no cycle has asked for [W].
+        walk_need: words the present cycle still lacks [W].
+        walk_next: next word, counted from the first one [W].
+        base: first scratchpad byte of a transfer, -1 if it touches none [C].
+        segment: next segment of the command on each queue [E].
+        offset: accesses of it that have started [E].
+        left: accesses left to start [E].
+        flying: accesses under way [E].
+        inbox: bytes waiting to be written to the scratchpad [E].
+        unfetched: bytes of a STORE still in the scratchpad [E].
+        staged: bytes of it fetched and not started [E].
+        issue: accesses that start in this cycle [E].
+        move: bytes (units in bandwidth mode) that move in this cycle [E].
+        moved: the same since the command started [E].
+        whole: 1 if every walk gets its words in this cycle [E].
+        taken: ports of each bank taken in this cycle [N].
+    """
+
+    segment_begin: Ints
+    segment_block: Ints
+    segment_count: Ints
+    segment_write: Ints
+    walk_begin: Ints
+    walk_word: Ints
+    walk_extent: Ints
+    walk_rate: Ints
+    walk_left: Ints
+    walk_need: Ints
+    walk_next: Ints
+    base: Ints
+    segment: Ints
+    offset: Ints
+    left: Ints
+    flying: Ints
+    inbox: Ints
+    unfetched: Ints
+    staged: Ints
+    issue: Ints
+    move: Ints
+    moved: Ints
+    whole: Ints
+    taken: Ints
+
+
+class Memory(NamedTuple):
+    """The DRAM.
+
+    Attributes:
+        rules: its timing.
+        state: its controllers.
+        stream: requests.
+        link: who waits for them.
+        pieces: address map [P, 4].
+    """
+
+    rules: dram.Rules
+    state: dram.State
+    stream: dram.Stream
+    link: dram.Link
+    pieces: Ints
+
+
+@_kernel
+def run(queues: Queues, state: State, numbers: Numbers, detail: Detail, memory: Memory) -> int:
+    """Simulate to the end; the number of cycles, or -1 when nothing can go on."""
+    left = queues.kind.shape[0]
+    now = 0
+    while left > 0:
+        if numbers.full:
+            _deliver(queues, state, numbers, detail, memory, now)
+        start(queues, state, now)
+        _prepare(queues, state, numbers, detail, now)
+        _grant(queues, state, numbers, detail, now)
+        span = _span(queues, state, numbers, detail)
+        if numbers.full and span != 1:
+            span = _look_ahead(numbers, detail, memory, now, span)
+        if span < 0:
+            return -1
+        account(queues, state, span)
+        _issue(state, numbers, detail, memory, now)
+        now += span
+        left -= _advance(queues, state, numbers, detail, now, span)
+    return now
+
+
+@_kernel
+def _flying(detail: Detail) -> bool:
+    flying = 0
+    for engine in range(detail.flying.shape[0]):
+        flying += detail.flying[engine]
+    return flying > 0
+
+
+@_kernel
+def _clock_seen(numbers: Numbers, now: int) -> int:
+    """Last DRAM clock whose completions a core sees in cycle ``now``."""
+    return (now - numbers.path) * numbers.clocks // numbers.cycles
+
+
+@_kernel
+def _deliver(
+    queues: Queues, state: State, numbers: Numbers, detail: Detail, memory: Memory, now: int
+) -> None:
+    """Let accesses complete that have by now."""
+    if not _flying(detail):
+        return
+    link = memory.link
+    seen = _clock_seen(numbers, now)
+    dram.seek(memory.rules, memory.state, memory.stream, link, seen, False)
+    slots = link.calendar.shape[0]
+    while link.marks[dram.FIRST] <= seen:
+        clock = link.marks[dram.FIRST]
+        for engine in range(detail.flying.shape[0]):
+            count = link.calendar[clock & (slots - 1), engine]
+            if count:
+                link.calendar[clock & (slots - 1), engine] = 0
+                link.marks[dram.PENDING] -= count
+                detail.flying[engine] -= count
+                if engine == 0 and queues.kind[state.command[0]] != WEIGHT:
+                    detail.inbox[0] += count * numbers.access
+        link.marks[dram.FIRST] = _next_pending(link, clock)
+
+
+@_kernel
+def _next_pending(link: dram.Link, clock: int) -> int:
+    if link.marks[dram.PENDING] == 0:
+        return dram.NEVER
+    mask = link.calendar.shape[0] - 1
+    while True:
+        clock += 1
+        for engine in range(link.calendar.shape[1]):
+            if link.calendar[clock & mask, engine]:
+                return clock
+
+
+@_kernel
+def _prepare(queues: Queues, state: State, numbers: Numbers, detail: Detail, now: int) -> None:
+    """Set up what has just started."""
+    for engine in range(state.command.shape[0]):
+        command = state.command[engine]
+        if command < 0 or state.start[command] != now or second(queues, engine, command):
+            continue
+        detail.moved[engine] = 0
+        detail.staged[engine] = 0
+        detail.inbox[engine] = 0
+        first, last = detail.segment_begin[command], detail.segment_begin[command + 1]
+        detail.segment[engine] = first
+        detail.offset[engine] = 0
+        total = 0
+        for segment in range(first, last):
+            total += detail.segment_count[segment]
+        detail.left[engine] = total if numbers.full else 0
+        fetches = numbers.full and queues.kind[command] == STORE
+        detail.unfetched[engine] = total * numbers.access if fetches else 0
+        if numbers.interleaved:
+            _next_words(detail, command)
+
+
+@_kernel
+def _next_words(detail: Detail, command: int) -> None:
+    """What the walks of a computation need in its next cycle."""
+    for walk in range(detail.walk_begin[command], detail.walk_begin[command + 1]):
+        detail.walk_need[walk] = min(detail.walk_rate[walk], detail.walk_left[walk])
+        detail.walk_left[walk] -= detail.walk_need[walk]
+
+
+@_kernel
+def _active(queues: Queues, state: State, engine: int) -> int:
+    """The command ``engine`` runs, as its first engine and past its delay, or -1."""
+    command = state.command[engine]
+    if command < 0 or second(queues, engine, command) or state.delay[command] > 0:
+        return -1
+    return command
+
+
+@_kernel
+def _grant(queues: Queues, state: State, numbers: Numbers, detail: Detail, now: int) -> None:
+    """What everything that runs gets in this cycle, and its cause."""
+    sharers = 0
+    engines = state.command.shape[0]
+    for engine in range(engines):
+        state.flow[engine] = 0
+        state.grant[engine] = 0
+        detail.issue[engine] = 0
+        detail.move[engine] = 0
+        detail.whole[engine] = 0
+        command = state.command[engine]
+        if command < 0:
+            continue
+        state.cause[engine] = DELAY if state.delay[command] > 0 else BUSY
+        command = _active(queues, state, engine)
+        if command < 0:
+            continue
+        if numbers.full:
+            _choose_accesses(queues, state, numbers, detail, engine, command)
+        elif state.units[command] > 0:
+            sharers += 1
+    if numbers.interleaved:
+        detail.taken[:] = 0
+    free = numbers.banks * numbers.ports
+    for engine in range(engines):
+        command = _active(queues, state, engine)
+        if command < 0:
+            continue
+        if not numbers.full and state.units[command] > 0:
+            _share_bandwidth(state, numbers, sharers, engine, command)
+        if engine < FIRST_UNIT:
+            if numbers.full:
+                free -= _move_full(queues, state, numbers, detail, engine, command, free)
+            elif state.units[command] > 0 and queues.kind[command] != WEIGHT:
+                free -= _move_share(state, numbers, detail, sharers, engine, command, free)
+    if not numbers.interleaved:
+        share_banks(queues, state, free)
+        return
+    for turn in range(engines - FIRST_UNIT):
+        engine = FIRST_UNIT + (now + turn) % (engines - FIRST_UNIT)
+        command = state.command[engine]
+        if command >= 0 and second(queues, engine, command):
+            state.cause[engine] = HELD
+        elif command >= 0 and state.delay[command] == 0 and state.accesses[command] > 0:
+            detail.whole[engine] = _take_walks(numbers, detail, command)
+            if not detail.whole[engine]:
+                state.cause[engine] = BANK
+
+
+@_kernel
+def _choose_accesses(
+    queues: Queues, state: State, numbers: Numbers, detail: Detail, engine: int, command: int
+) -> None:
+    """Full mode: accesses that start in this cycle."""
+    count = min(numbers.per_cycle, detail.left[engine])
+    count = min(count, numbers.outstanding - detail.flying[engine])
+    if queues.kind[command] == STORE:
+        count = min(count, detail.staged[engine] // numbers.access)
+    detail.issue[engine] = count
+    if state.accesses[command] == 0 and (engine >= FIRST_UNIT or count == 0):
+        state.cause[engine] = DRAM
+
+
+@_kernel
+def _share_bandwidth(
+    state: State, numbers: Numbers, sharers: int, engine: int, command: int
+) -> None:
+    """Bandwidth mode: units offered, and their cause."""
+    state.flow[engine] = UNITS * numbers.bytes_per_cycle // sharers
+    alone = sharers == 1 and engine < FIRST_UNIT
+    if state.accesses[command] == 0 and not alone:
+        state.cause[engine] = DRAM
+
+
+@_kernel
+def _move_share(
+    state: State,
+    numbers: Numbers,
+    detail: Detail,
+    sharers: int,
+    engine: int,
+    command: int,
+    free: int,
+) -> int:
+    """Bandwidth mode: limit the flow of a LOAD or STORE to its banks; ports taken when spread."""
+    if numbers.interleaved:
+        wanted = min(state.flow[engine], state.units[command])
+        width = UNITS * numbers.width
+        got = _take_span(numbers, detail, engine, command, wanted, width)
+        if got < wanted:
+            state.cause[engine] = BANK
+        state.flow[engine] = got
+        detail.move[engine] = got
+        return 0
+    wanted = -(-numbers.bytes_per_cycle // (sharers * numbers.width))
+    taken = min(wanted, free)
+    if taken < wanted:
+        state.flow[engine] = min(state.flow[engine], UNITS * taken * numbers.width)
+        state.cause[engine] = BANK
+    return taken
+
+
+@_kernel
+def _move_full(
+    queues: Queues,
+    state: State,
+    numbers: Numbers,
+    detail: Detail,
+    engine: int,
+    command: int,
+    free: int,
+) -> int:
+    """Full mode: bytes between port and scratchpad in this cycle; ports taken when spread."""
+    wanted = min(detail.inbox[engine], numbers.port)
+    if queues.kind[command] == STORE:
+        ready = detail.staged[engine] >= numbers.per_cycle * numbers.access
+        wanted = 0 if ready else min(detail.unfetched[engine], numbers.port)
+    if wanted == 0:
+        return 0
+    taken = 0
+    if numbers.interleaved:
+        got = _take_span(numbers, detail, engine, command, wanted, numbers.width)
+    else:
+        taken = min(free, -(-wanted // numbers.width))
+        got = min(wanted, taken * numbers.width)
+    detail.move[engine] = got
+    state.cause[engine] = BANK if got < wanted else BUSY
+    return taken
+
+
+@_kernel
+def _take_span(
+    numbers: Numbers, detail: Detail, engine: int, command: int, wanted: int, width: int
+) -> int:
+    """Move ``wanted`` bytes or units, words being ``width`` of them, up to the first taken bank."""
+    base = detail.base[command]
+    if base < 0:
+        return wanted
+    unit = width // numbers.width
+    at = base * unit + detail.moved[engine]
+    word = at // width
+    while word * width < at + wanted:
+        bank = word % numbers.banks
+        if detail.taken[bank] >= numbers.ports:
+            return max(0, word * width - at)
+        detail.taken[bank] += 1
+        word += 1
+    return wanted
+
+
+@_kernel
+def _take_walks(numbers: Numbers, detail: Detail, command: int) -> int:
+    """Take words of every walk; 1 if none lacks any."""
+    whole = 1
+    for walk in range(detail.walk_begin[command], detail.walk_begin[command + 1]):
+        while detail.walk_need[walk] > 0:
+            step = detail.walk_next[walk] % detail.walk_extent[walk]
+            bank = (detail.walk_word[walk] + step) % numbers.banks
+            if detail.taken[bank] >= numbers.ports:
+                whole = 0
+                break
+            detail.taken[bank] += 1
+            detail.walk_next[walk] += 1
+            detail.walk_need[walk] -= 1
+    return whole
+
+
+@_kernel
+def _span(queues: Queues, state: State, numbers: Numbers, detail: Detail) -> int:
+    """Cycles until the next event other than a completion, or -1 when none will come."""
+    span = -1
+    for engine in range(state.command.shape[0]):
+        command = state.command[engine]
+        if command < 0 or second(queues, engine, command):
+            continue
+        until = -1
+        if state.delay[command] > 0:
+            until = state.delay[command]
+        elif detail.issue[engine] or detail.move[engine]:
+            until = 1
+        elif state.flow[engine] > 0 and state.units[command] > 0:
+            until = -(-state.units[command] // state.flow[engine])
+        elif not (detail.left[engine] or detail.flying[engine] or state.accesses[command]):
+            # Nothing to do at all, or nothing but to end.
+            until = 1
+        if until > 0 and (span < 0 or until < span):
+            span = until
+        if state.delay[command] > 0 or state.accesses[command] == 0:
+            continue
+        if numbers.interleaved:
+            until = 1 if _walking(detail, command) else state.accesses[command]
+        elif state.grant[engine] > 0:
+            until = -(-state.accesses[command] // state.grant[engine])
+        else:
+            continue
+        if span < 0 or until < span:
+            span = until
+    return span
+
+
+@_kernel
+def _walking(detail: Detail, command: int) -> bool:
+    """Whether a walk of the command has words left to take, this cycle's included."""
+    for walk in range(detail.walk_begin[command], detail.walk_begin[command + 1]):
+        if detail.walk_left[walk] > 0 or detail.walk_need[walk] > 0:
+            return True
+    return False
+
+
+@_kernel
+def _look_ahead(numbers: Numbers, detail: Detail, memory: Memory, now: int, span: int) -> int:
+    """Shorten ``span`` to the next completion that is seen, if there is one before its end."""
+    if not _flying(detail):
+        return span
+    until = dram.NEVER if span < 0 else _clock_seen(numbers, now + span)
+    dram.seek(memory.rules, memory.state, memory.stream, memory.link, until, True)
+    first = memory.link.marks[dram.FIRST]
+    if first == dram.NEVER:
+        return span
+    seen = -(-first * numbers.cycles // numbers.clocks) + numbers.path
+    if span < 0 or seen - now < span:
+        return seen - now
+    return span
+
+
+@_kernel
+def _issue(state: State, numbers: Numbers, detail: Detail, memory: Memory, now: int) -> None:
+    """Full mode: hand the accesses that start in this cycle to the controller."""
+    arrival = -(-(now + 1 + numbers.path) * numbers.clocks // numbers.cycles)
+    for engine in range(detail.issue.shape[0]):
+        for _ in range(detail.issue[engine]):
+            segment = detail.segment[engine]
+            block = detail.segment_block[segment] + detail.offset[engine]
+            _request(numbers, memory, engine, block, detail.segment_write[segment], arrival)
+            detail.offset[engine] += 1
+            if detail.offset[engine] == detail.segment_count[segment]:
+                detail.segment[engine] += 1
+                detail.offset[engine] = 0
+        detail.left[engine] -= detail.issue[engine]
+        detail.flying[engine] += detail.issue[engine]
+        if engine == 1:
+            detail.staged[engine] -= detail.issue[engine] * numbers.access
+
+
+@_kernel
+def _request(
+    numbers: Numbers, memory: Memory, engine: int, block: int, write: int, arrival: int
+) -> None:
+    state, stream, link = memory.state, memory.stream, memory.link
+    channel, own, bank, row = dram.decode(memory.pieces, numbers.groups, numbers.group_banks, block)
+    if state.scalar[channel, dram.COUNT] == stream.block.shape[1]:
+        dram.compact(state, stream, link, channel)
+    i = dram.push(state, stream, channel, (own, bank, row, write), arrival)
+    link.owner[channel, i] = engine
+    state.scalar[channel, dram.CLOCK] = min(state.scalar[channel, dram.CLOCK], arrival)
+
+
+@_kernel
+def _advance(
+    queues: Queues, state: State, numbers: Numbers, detail: Detail, now: int, span: int
+) -> int:
+    """Let ``span`` cycles pass up to ``now``; the number of commands that finished."""
+    finished = 0
+    for engine in range(state.command.shape[0]):
+        command = state.command[engine]
+        if command < 0 or second(queues, engine, command):
+            continue
+        if state.delay[command] > 0:
+            state.delay[command] -= span
+        else:
+            _work(queues, state, numbers, detail, engine, command, span)
+        if state.delay[command] or state.accesses[command] or state.units[command]:
+            continue
+        if detail.left[engine] or detail.flying[engine]:
+            continue
+        if detail.inbox[engine] or detail.unfetched[engine]:
+            continue
+        finished += 1
+        finish(queues, state, engine, command, now)
+    return finished
+
+
+@_kernel
+def _work(
+    queues: Queues,
+    state: State,
+    numbers: Numbers,
+    detail: Detail,
+    engine: int,
+    command: int,
+    span: int,
+) -> None:
+    """What the command on ``engine`` gets done in ``span`` cycles."""
+    moved = detail.move[engine]
+    detail.moved[engine] += moved * span
+    if numbers.full and queues.kind[command] == STORE:
+        detail.unfetched[engine] -= moved
+        detail.staged[engine] += moved
+    elif numbers.full:
+        detail.inbox[engine] -= moved
+    else:
+        state.units[command] = max(0, state.units[command] - span * state.flow[engine])
+    if not numbers.interleaved:
+        state.accesses[command] = max(0, state.accesses[command] - span * state.grant[engine])
+    elif detail.whole[engine] and state.accesses[command] > 0:
+        state.accesses[command] -= span
+        _next_words(detail, command)
