@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tests.simulator.dram_cases import Trace, random_trace, specs, traces
 
@@ -62,6 +62,8 @@ def test_presets_agree_with_the_reference_past_a_refresh(name: str, span: int) -
 def test_requests_pushed_while_it_runs_change_nothing(
     spec: DramSpec, asked: Trace, seed: int
 ) -> None:
+    # A channel that knows it has seen its last request drains earlier; only one can know it here.
+    assume(spec.controller.drain_above == 0 or spec.organisation.channels == 1)
     whole = simulate_requests(spec, asked.addresses, asked.writes, asked.arrivals)
     rules, state = rules_of(spec), new_state(spec)
     stream, pieces = empty_stream(spec, max(1, len(asked.addresses))), pieces_of(spec)
