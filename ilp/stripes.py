@@ -141,7 +141,7 @@ class _Search:
         return low, min(steps, low + size)
 
     def _keep(self, low: int, high: int, crowd: bool) -> _Trial | None:
-        """Keep gaps evicted in the window; with ``crowd`` evict others where they are in the way."""
+        """Keep gaps evicted in the window; with ``crowd`` others give way to them."""
         accesses = self._current.accesses
         kept = [bytearray(flags) for flags in self._current.kept]
         gaps = _evicted(accesses, kept, low, high)

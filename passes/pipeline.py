@@ -23,6 +23,7 @@ from stowplan.passes.fuse_matmul import FuseMatmul
 from stowplan.passes.fuse_qdq import FuseQdq
 from stowplan.passes.in_place import InPlace
 from stowplan.passes.precision import Precision
+from stowplan.passes.tile_groups import TileGroups
 from stowplan.passes.tiling.tile import Tile
 
 PASSES: Mapping[str, type[Pass]] = {
@@ -38,6 +39,7 @@ PASSES: Mapping[str, type[Pass]] = {
         InPlace,
         Precision,
         Tile,
+        TileGroups,
     )
 }
 """Every pass by the name it has in pipeline texts."""
@@ -66,7 +68,9 @@ OnPass = Callable[[PassEvent], None]
 
 
 def default_pipeline(
-    precision: str | None = None, tile: Tile | None = None, views: ElideViews | None = None
+    precision: str | None = None,
+    tile: Tile | TileGroups | None = None,
+    views: ElideViews | None = None,
 ) -> str:
     """The usual passes; with ``precision``, sizes are those of the model in that element type.
 

@@ -2,6 +2,7 @@
 
 ``0-12/12@2.2;12;13:1x4.2x2`` says: units 0 to 11 run as a chain in 12 stripes, its two results cut
 along dimension 2; unit 12 runs whole; unit 13 in 4 x 2 tiles, along dimension 1 in the outer loop.
+A last loop ``kx3`` cuts the sums of a product in 3 parts.
 """
 
 import re
@@ -15,10 +16,10 @@ from stowplan.passes.base import PassResult
 from stowplan.passes.tiling.build import build, jobs_of
 from stowplan.passes.tiling.choose import Group
 from stowplan.passes.tiling.costs import ChainCost
-from stowplan.passes.tiling.grids import Grid
+from stowplan.passes.tiling.grids import TERMS, Grid
 from stowplan.passes.tiling.network import Network, Unit
 
-_GROUP = re.compile(r"(\d+)(?:-(\d+)/(\d+)@(\d+(?:\.\d+)*)|:(\d+x\d+(?:\.\d+x\d+)*))?")
+_GROUP = re.compile(r"(\d+)(?:-(\d+)/(\d+)@(\d+(?:\.\d+)*)|:((?:\d+|k)x\d+(?:\.(?:\d+|k)x\d+)*))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class Cut:
         if self.last > self.first + 1:
             axes = ".".join(map(str, self.axes))
             return f"{self.first}-{self.last}/{self.stripes}@{axes}"
-        grid = ".".join(f"{axis}x{count}" for axis, count in self.grid)
+        grid = ".".join(f"{'k' if a == TERMS else a}x{count}" for a, count in self.grid)
         return f"{self.first}:{grid}" if grid else str(self.first)
 
 
@@ -92,7 +93,7 @@ def _parsed(part: str) -> Cut:
         cut = Cut(int(first), int(last), int(stripes), tuple(map(int, axes.split("."))))
     else:
         loops = [loop.split("x") for loop in grid.split(".")] if grid else []
-        counts = tuple((int(axis), int(count)) for axis, count in loops)
+        counts = tuple((TERMS if a == "k" else int(a), int(count)) for a, count in loops)
         cut = Cut(int(first), int(first) + 1, grid=counts)
     if cut.last <= cut.first or cut.stripes < 1 or any(count < 1 for _, count in cut.grid):
         raise UsageError(f"tile-groups: {part!r}: no units, stripes or tiles")
@@ -123,9 +124,10 @@ def group_of(network: Network, cut: Cut) -> Group:
     """One group. Raises UsageError when it cuts what has no such dimension."""
     units = network.units[cut.first : cut.last]
     if len(units) == 1:
-        rank = len(network.whole(units[0]))
-        if any(axis >= rank for axis, _ in cut.grid):
-            raise UsageError(f"tile-groups: {cut}: the result has {rank} dimensions")
+        axes = {axis for axis, _ in cut.grid}
+        possible = units[0].splittable | ({TERMS} if units[0].terms > 1 else set())
+        if not axes <= possible:
+            raise UsageError(f"tile-groups: {cut}: tiles of this unit cannot be cut so")
         return Group(units, grid=Grid(cut.grid, again_bytes=0, needed_bytes=0))
     results = sinks(units)
     if len(results) != len(cut.axes):

@@ -7,15 +7,17 @@ outside lies in DRAM, and what others read later must get there.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 
-from stowplan.ir.graph import Graph, Role
+from stowplan.ir.graph import Graph, Interval, Role
 from stowplan.ir.memory import MemorySpec
 from stowplan.ir.storage import Storage
 from stowplan.passes.greedy_gaps import Timeline, furthest_next_use, timeline
 from stowplan.passes.in_place import replaceable
 from stowplan.passes.problem import PlanningProblem
 from stowplan.passes.takeovers import takeovers
-from stowplan.passes.tiling.boxes import Box, full
+from stowplan.passes.tiling.boxes import Box, extents, full
+from stowplan.passes.tiling.grids import SUM_BYTES
 from stowplan.passes.tiling.network import Network, Unit
 from stowplan.passes.tiling.pieces import Job, Pieces
 
@@ -46,7 +48,7 @@ class Replay:
 
     def __init__(self, network: Network, memory: MemorySpec, joined_bytes: int) -> None:
         self._network, self._memory, self._joined_bytes = network, memory, joined_bytes
-        self._reads: dict[tuple[int, Box], list[tuple[int, str, Box]]] = {}
+        self._reads: dict[tuple[int, Box, Interval | None], list[tuple[int, str, Box]]] = {}
         self._replaceable: dict[int, frozenset[int]] = {}
 
     def run(self, jobs: Sequence[Job]) -> Replayed:
@@ -76,16 +78,19 @@ class Replay:
         network = self._network
         found: dict[int, int] = {}
         for job in jobs:
-            boxes = {(t, box) for _, t, box in self._read(job.unit, job.box) if network.streamed(t)}
+            reads = self._read(job.unit, job.box, job.terms)
+            boxes = {(tensor, box) for _, tensor, box in reads if network.streamed(tensor)}
             size = sum(network.bytes_of(tensor, box) for tensor, box in boxes)
             found[job.unit.index] = found.get(job.unit.index, 0) + size
         return found
 
-    def _read(self, unit: Unit, box: Box) -> list[tuple[int, str, Box]]:
+    def _read(
+        self, unit: Unit, box: Box, terms: Interval | None = None
+    ) -> list[tuple[int, str, Box]]:
         """(operand, tensor, region) of all that a tile reads."""
-        key = unit.index, box
+        key = unit.index, box, terms
         if key not in self._reads:
-            reads = unit.reads(box)
+            reads = unit.reads(box, terms)
             self._reads[key] = [(source.operand, source.tensor, part) for source, part in reads]
         return self._reads[key]
 
@@ -103,7 +108,7 @@ class Replay:
         """The tiles as a planning problem without a graph, and each storage's tensor."""
         rows = _Rows(self._network, self._memory, jobs, self._joined_bytes)
         for job in jobs:
-            rows.add(job, self._read(job.unit, job.box))
+            rows.add(job, self._read(job.unit, job.box, job.terms))
             rows.pairs.append(self._pairs(rows, job))
         problem = PlanningProblem(
             graph=_NO_GRAPH,
@@ -122,7 +127,7 @@ class Replay:
     def _pairs(self, rows: "_Rows", job: Job) -> tuple[tuple[int, int], ...]:
         """(result, operand) storages of which the first may replace the second."""
         candidates = self._candidates(job.unit)
-        if not candidates:
+        if not candidates or job.terms is not None:
             return ()
         name = job.unit.operator.outputs[0]
         size_of = self._network.bytes_of
@@ -165,6 +170,7 @@ class _Rows:
         self._index: dict[str, int] = {}
         self._alias: dict[str, bool] = {}
         self._written: set[int] = set()
+        self._sums = -1
 
     def add(self, job: Job, reads: Sequence[tuple[int, str, Box]]) -> None:
         """Append one tile."""
@@ -173,14 +179,27 @@ class _Rows:
             if not self._network.streamed(tensor):
                 read |= self._met(tensor, box)
         written: set[int] = set()
-        for position, name in enumerate(job.unit.operator.outputs):
-            box = job.box if position == 0 else full(self._network.graph.tensor[name].shape)
-            written |= self._met(name, box)
+        if not job.first:
+            read.add(self._sums)
+        if job.last:
+            for position, name in enumerate(job.unit.operator.outputs):
+                box = job.box if position == 0 else full(self._network.graph.tensor[name].shape)
+                written |= self._met(name, box)
+        else:
+            written.add(self._begun(job) if job.first else self._sums)
         fresh = {v for v in written if v not in self._written and v not in read}
         self._written |= written
         self.needs.append(tuple(sorted((read | written) - fresh)))
         self.defines.append(tuple(sorted(fresh)))
         self.updates.append(tuple(sorted(written - fresh)))
+
+    def _begun(self, job: Job) -> int:
+        """A new storage for sums that are not complete yet."""
+        self._sums = len(self.storages)
+        elements = prod(extents(job.box))
+        self.storages.append(Storage("", elements * SUM_BYTES, False, False, False))
+        self.parents.append(job.unit.operator.outputs[0])
+        return self._sums
 
     def whole(self, name: str) -> int | None:
         """Storage that a piece fills; None when it is a part of one."""

@@ -10,6 +10,7 @@ clock, so that its result is the same everywhere.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
 from stowplan.errors import UsageError
 from stowplan.ir.memory import MemorySpec
@@ -17,8 +18,8 @@ from stowplan.passes.tile_groups import Cut, cut_of, group_of, sinks
 from stowplan.passes.tile_replay import Replay, Replayed
 from stowplan.passes.tiling.build import jobs_of
 from stowplan.passes.tiling.choose import choose
-from stowplan.passes.tiling.costs import Budget, ChainMeter
-from stowplan.passes.tiling.grids import find_grid
+from stowplan.passes.tiling.costs import ArrayShape, Budget, ChainMeter
+from stowplan.passes.tiling.grids import TERMS, Grid, find_grid
 from stowplan.passes.tiling.network import Network, Unit
 from stowplan.passes.tiling.pieces import Job
 
@@ -45,11 +46,13 @@ class SearchLimits:
         replays: tiles of the whole network are replayed about this many times at most; replays of
             parts count by their share.
         tile_bytes: what one more tile costs, as bytes moved.
+        array: shape of the matrix array, which the cost model fills.
         cancelled: polled now and then; true ends the search.
     """
 
     replays: float
     tile_bytes: int
+    array: ArrayShape | None = None
     cancelled: Callable[[], bool] = lambda: False
 
 
@@ -58,32 +61,43 @@ def search_tilings(
 ) -> tuple[Cut, ...]:
     """The best groups found; they may still not fit where no tiles are small enough."""
     state = _State(network, memory, joined_bytes, limits)
-    seeds = list(dict.fromkeys(_proposals(network, memory, limits.tile_bytes)))
+    seeds = list(dict.fromkeys(_proposals(network, memory, limits)))
     cuts = min(seeds, key=state.score)
     return state.climb(cuts)
 
 
-def _proposals(network: Network, memory: MemorySpec, tile_bytes: int) -> Iterator[tuple[Cut, ...]]:
+def _proposals(
+    network: Network, memory: MemorySpec, limits: SearchLimits
+) -> Iterator[tuple[Cut, ...]]:
     """What the cost model chooses under several assumptions, and each unit alone."""
     meter = ChainMeter(network, memory.alignment_bytes)
-    for share in CAPACITY_SHARES:
+    shares = [1.0] * len(network.units)
+    for share, overhead in product(CAPACITY_SHARES, OVERHEAD_SHARES):
         capacity = int(memory.capacity_bytes * share)
-        for overhead in OVERHEAD_SHARES:
-            budgets = [
-                Budget(
-                    capacity_bytes=capacity,
-                    working_bytes=int(capacity * working),
-                    kept_bytes=max(1, int(capacity * kept)),
-                    alignment_bytes=memory.alignment_bytes,
-                    tile_bytes=int(tile_bytes * overhead),
-                )
-                for working in WORKING_SHARES
-                for kept in KEPT_SHARES
-            ]
-            grids = [find_grid(network, budgets[0], unit) for unit in network.units]
-            for budget in budgets:
-                yield tuple(map(cut_of, choose(meter, budget, grids)))
-            yield tuple(map(cut_of, choose(meter, budgets[0], grids, fuse=False)))
+        budgets = [
+            Budget(
+                capacity_bytes=capacity,
+                working_bytes=int(capacity * working),
+                kept_bytes=max(1, int(capacity * kept)),
+                alignment_bytes=memory.alignment_bytes,
+                tile_bytes=int(limits.tile_bytes * overhead),
+                array=limits.array if overhead else None,
+            )
+            for working, kept in product(WORKING_SHARES, KEPT_SHARES)
+        ]
+        grids = _grids(network, budgets[0])
+        for budget in budgets:
+            yield tuple(map(cut_of, choose(meter, budget, grids, shares)))
+        yield tuple(map(cut_of, choose(meter, budgets[0], grids, shares, fuse=False)))
+
+
+def _grids(network: Network, budget: Budget) -> list[Grid]:
+    """The best tiles of each unit alone; units of one form are cut alike."""
+    known: dict[tuple[object, ...], Grid] = {}
+    for unit in network.units:
+        if unit.form not in known:
+            known[unit.form] = find_grid(network, budget, unit)
+    return [known[unit.form] for unit in network.units]
 
 
 Score = tuple[int, int]
@@ -105,6 +119,7 @@ class _State:
             kept_bytes=memory.capacity_bytes,
             alignment_bytes=memory.alignment_bytes,
             tile_bytes=limits.tile_bytes,
+            array=limits.array,
         )
         self._jobs: dict[Cut, list[Job] | None] = {}
         self._alone: dict[int, Cut] = {}
@@ -233,12 +248,13 @@ class _State:
             for count in _COUNTS[1:]:
                 if count <= whole[axis][1]:
                     yield ((axis, count),)
-        if len(cut.grid) > 1:
+        if len(cut.grid) > 1 and cut.grid[-1][0] != TERMS:
             yield tuple(reversed(cut.grid))
         for position, (axis, count) in enumerate(cut.grid):
+            extent = unit.terms if axis == TERMS else whole[axis][1]
             near = min(range(len(_COUNTS)), key=lambda i: abs(_COUNTS[i] - count))
             for step in (-1, 1):
-                if 0 < near + step < len(_COUNTS) and _COUNTS[near + step] <= whole[axis][1]:
+                if 0 < near + step < len(_COUNTS) and _COUNTS[near + step] <= extent:
                     changed = (axis, _COUNTS[near + step])
                     yield (*cut.grid[:position], changed, *cut.grid[position + 1 :])
         if len(cut.grid) == 1:
@@ -246,8 +262,9 @@ class _State:
                 if axis != cut.grid[0][0]:
                     for count in _COUNTS[1:4]:
                         if count <= whole[axis][1]:
-                            yield (*cut.grid, (axis, count))
                             yield ((axis, count), *cut.grid)
+                            if cut.grid[0][0] != TERMS:
+                                yield (*cut.grid, (axis, count))
 
     def _single(self, index: int) -> Cut:
         """A unit in the tiles the cost model likes best."""
@@ -329,8 +346,6 @@ def _weights(network: Network, unit: Unit) -> int:
 
 def _jobs_of(network: Network, cut: Cut) -> list[Job] | None:
     units = network.units[cut.first : cut.last]
-    if len(units) == 1 and not {axis for axis, _ in cut.grid} <= units[0].splittable:
-        return None
     try:
         jobs = jobs_of(network, [group_of(network, cut)])
     except UsageError:

@@ -78,6 +78,7 @@ def compile(
     overrides: Sequence[str] = (),
     passes: str | None = None,
     tile: str = "auto",
+    effort: int = 0,
     track_weights: bool = False,
     seed: int = 0,
     workers: int = 2,
@@ -101,6 +102,7 @@ def compile(
         passes: pipeline text instead of the usual passes; excludes ``precision``.
         tile: ``auto`` tiles a model file some operator of which does not fit, ``always`` tiles
             whatever gains by it, ``never`` leaves operators whole. Not with ``passes``.
+        effort: 0 tiles by a cost model, 1 to 3 search longer for better tilings of a model file.
         track_weights: plan weights as scratchpad storages rather than stream them.
         seed: random seed.
         workers: threads a solver may use.
@@ -132,7 +134,53 @@ def compile(
         on_progress=on_progress or (lambda progress: None),
     )
     machine = target if isinstance(target, Target) else None
+    if effort:
+        recipe = search_tiling(model, recipe, options, effort, machine)
     return plan_problem(prepare(model, recipe, machine), planner, options)
+
+
+def search_tiling(
+    model: str | Path | Graph,
+    recipe: Recipe,
+    options: PlanOptions,
+    effort: int,
+    target: Target | None = None,
+) -> Recipe:
+    """The recipe with the best tiling that a search finds; as it is where nothing has to be cut.
+
+    Args:
+        model: a model file, as in :func:`compile`.
+        recipe: the choices to make on the way.
+        options: the objective that tilings are judged by, and whether to stop.
+        effort: 1 to 3.
+        target: the machine, where the recipe's target is not to be loaded.
+
+    Raises:
+        UsageError: there is nothing to search: a graph, own passes, or no tiling at all.
+    """
+    from stowplan.ir.onnx_import import import_model
+    from stowplan.passes.tile_choice import EFFORTS, Choice, choose_tiling
+
+    if not 0 <= effort < EFFORTS:
+        raise UsageError(f"effort {effort}: choose 0 to {EFFORTS - 1}")
+    if isinstance(model, Graph) or recipe.passes is not None or recipe.tile == "never":
+        raise UsageError(
+            "effort searches tilings of a model file: not of a graph, and not with passes of your "
+            "own or without tiling"
+        )
+    machine = target or load_target(recipe.target, recipe.overrides)
+    imported = import_model(model_path(model), dims=dict(recipe.dims)).graph
+    if recipe.tile == "auto" and _fits_whole(imported, recipe, machine):
+        return recipe
+    choice = Choice(
+        target=machine,
+        precision=recipe.precision,
+        objective=options.objective,
+        track_weights=recipe.track_weights,
+        effort=effort,
+        cancelled=options.cancelled,
+    )
+    return replace(recipe, groups=choose_tiling(imported, choice))
 
 
 def prepare(model: str | Path | Graph, recipe: Recipe, target: Target | None = None) -> Problem:
@@ -311,6 +359,7 @@ class Compiled:
 def _run_passes(graph: Graph, recipe: Recipe, target: Target, usual: bool) -> Graph:
     """Run the recipe's passes; where it names none, the usual ones if ``usual``, and tiling."""
     from stowplan.passes.pipeline import default_pipeline, print_pass, run_pipeline
+    from stowplan.passes.tile_choice import tile_groups
     from stowplan.passes.tiling.tile import Tile, fits
 
     if recipe.passes is not None and recipe.precision is not None:
@@ -322,6 +371,9 @@ def _run_passes(graph: Graph, recipe: Recipe, target: Target, usual: bool) -> Gr
         return run_pipeline(graph, recipe.passes)
     memory = target.memory_spec(recipe.track_weights)
     tile = Tile.of(target, recipe.track_weights)
+    if usual and recipe.groups:
+        found = tile_groups(target, recipe.groups, recipe.track_weights)
+        return run_pipeline(graph, default_pipeline(recipe.precision, found))
     if usual:
         whole = _whole(graph, recipe, target)
         if recipe.tile == "never" or (recipe.tile == "auto" and fits(whole, memory)):
@@ -331,6 +383,13 @@ def _run_passes(graph: Graph, recipe: Recipe, target: Target, usual: bool) -> Gr
     if recipe.tile == "always":
         steps.append(print_pass(tile))
     return run_pipeline(graph, ",".join(steps))
+
+
+def _fits_whole(graph: Graph, recipe: Recipe, target: Target) -> bool:
+    """Whether every operator fits without tiling."""
+    from stowplan.passes.tiling.tile import fits
+
+    return fits(_whole(graph, recipe, target), target.memory_spec(recipe.track_weights))
 
 
 def _whole(graph: Graph, recipe: Recipe, target: Target) -> Graph:

@@ -8,6 +8,7 @@ import typer
 
 from stowplan.cli_options import (
     DimOption,
+    EffortOption,
     Format,
     FormatOption,
     ModelArgument,
@@ -57,6 +58,7 @@ def compile_command(
     workers: WorkersOption = 2,
     passes: PassesOption = None,
     tile: TileOption = Tiling.AUTO,
+    effort: EffortOption = 0,
     output: FormatOption = Format.TEXT,
 ) -> None:
     """Plan MODEL on a target; check, simulate and report the plan.
@@ -86,6 +88,8 @@ def compile_command(
         workers=workers,
         track_weights=track_weights,
     )
+    if effort:
+        recipe = search_live(model, recipe, options, effort)
     run_compile(model, recipe, planner, options, out=out, prove=prove, output=output)
 
 
@@ -126,6 +130,19 @@ def run_compile(
         print(f"report       {out / 'report.html'}")
     if summary.status != "ok":
         raise typer.Exit(InfeasiblePlanError.exit_code)
+
+
+def search_live(model: str, recipe: "Recipe", options: "PlanOptions", effort: int) -> "Recipe":
+    """Search for a tiling with the live line shown; Ctrl-C takes the best found so far."""
+    from dataclasses import replace
+
+    from stowplan.api import search_tiling
+    from stowplan.cli_progress import LiveLine
+    from stowplan.interrupt import Interrupt
+
+    with LiveLine() as live, Interrupt() as interrupt:
+        live.stage("searching tilings")
+        return search_tiling(model, recipe, replace(options, cancelled=interrupt.requested), effort)
 
 
 def plan_live(

@@ -91,6 +91,12 @@ TileOption = Annotated[
     Tiling,
     typer.Option(help="Split operators into tiles: when one does not fit, always, or never."),
 ]
+EffortOption = Annotated[
+    int,
+    typer.Option(
+        min=0, max=3, help="Search for better tiles and fused layers: 0 not at all, 3 longest."
+    ),
+]
 TrackWeightsOption = Annotated[
     bool,
     typer.Option("--track-weights", help="Plan weights in the scratchpad instead of streaming."),

@@ -26,6 +26,8 @@ class Recipe:
         tile: ``auto`` tiles a model some operator of which does not fit, ``always`` tiles whatever
             gains by it, ``never`` leaves operators whole.
         track_weights: weights take scratchpad, so that tiles must leave room for them.
+        groups: tiles as a search over tilings found them, as text of the pass ``tile-groups``;
+            empty leaves them to the pass ``tile``.
     """
 
     target: str = DEFAULT_TARGET
@@ -35,6 +37,7 @@ class Recipe:
     passes: str | None = None
     tile: str = "auto"
     track_weights: bool = False
+    groups: str = ""
 
     def __post_init__(self) -> None:
         if self.tile not in TILING:
@@ -51,6 +54,8 @@ class Recipe:
             pairs.append(("passes", self.passes))
         if self.tile != "auto":
             pairs.append(("tile", self.tile))
+        if self.groups:
+            pairs.append(("groups", self.groups))
         return tuple(pairs)
 
     @classmethod
@@ -72,6 +77,7 @@ class Recipe:
             passes=next(iter(found.get("passes", ())), None),
             tile=next(iter(found.get("tile", ())), "auto"),
             track_weights=plan.track_weights,
+            groups=next(iter(found.get("groups", ())), ""),
         )
 
 
