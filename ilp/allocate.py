@@ -20,6 +20,7 @@ from stowplan.ilp.allocate_heuristic import quick_packings
 from stowplan.ilp.allocate_instance import Boxes, components, sections
 from stowplan.ilp.allocate_kernels import Ints
 from stowplan.ilp.allocate_pack import least_height, pack_boxes
+from stowplan.ilp.allocate_portfolio import Limits
 
 MAX_TOTAL = 1 << 58
 """Bytes of all buffers together up to which sums of offsets cannot overflow."""
@@ -273,7 +274,7 @@ def _decide(task: _Task, capacity: int, deadline: float, cancelled: Callable[[],
     boxes, busy = _boxes(task, capacity)
     if not len(busy):
         return _Answer(_idle(task), True, 0)
-    verdict = pack_boxes(boxes, capacity, deadline, None, cancelled)
+    verdict = pack_boxes(boxes, capacity, Limits(deadline, cancelled))
     if verdict.offsets is None:
         return _Answer(None, verdict.proved, verdict.nodes)
     return _Answer(_spread(task, busy, verdict.offsets), True, verdict.nodes)

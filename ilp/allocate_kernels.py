@@ -9,8 +9,10 @@ what is placed there; ``load[s]`` is the total size of its unplaced buffers.
 
 Search space: a packing is *canonical* when no buffer can be moved down, not even past others.
 Every feasible instance has a canonical packing: one of least ``sum(size * offset)``. Packings are
-built bottom-up. A node takes the unplaced buffer ``b`` of the lowest start bound that comes first
-in ``order``; either ``b`` lies at ``start[b]`` or it does not, and then its bound rises.
+built bottom-up. A node takes an unplaced buffer ``b`` that starts no higher than any other one live
+together with it; either ``b`` lies at ``start[b]`` or it does not, and then its bound rises. Which
+such buffer is free to choose: the lowest of all, or one in the section where most is left to place;
+equals go by ``rank``.
 
 Inference, each rule justified by canonicity or by counting:
 
@@ -46,8 +48,11 @@ Words = NDArray[np.uint64]
 RUNNING, SOLVED, INFEASIBLE, OVERFLOW = 0, 1, 2, 3
 
 # Indices into State.cell, the scalars a search keeps between calls.
-DEPTH, TRAIL, REASONS, PLACED, FOCUS, NODES, FAILED_AT, GROUP = 0, 1, 2, 3, 4, 5, 6, 7
-CELLS = 8
+DEPTH, TRAIL, REASONS, PLACED, FOCUS, NODES, FAILED_AT, GROUP, BRANCHING = range(9)
+CELLS = 9
+
+# Values of State.cell[BRANCHING]: where to place the next buffer.
+LOWEST, FULLEST = 0, 1
 
 FAR = 1 << 60
 
@@ -96,7 +101,8 @@ class State(NamedTuple):
         start: lower bound of the offset of an unplaced buffer [n].
         why: decision levels the bound follows from, as bits [n, words].
         level: decision level of a placed buffer [n].
-        order: buffers by falling preference [n].
+        rank: the less, the rather a buffer is chosen among equals [n].
+        zone: sections of a lesser zone are filled first [m].
         level_trail: trail length before each decision [n + 1].
         level_buffer: buffer of each decision [n + 1].
         trail_key: what changed: start of a buffer, then floor of a section, then its solid, then
@@ -120,7 +126,8 @@ class State(NamedTuple):
     start: Ints
     why: Words
     level: Ints
-    order: Ints
+    rank: Ints
+    zone: Ints
     level_trail: Ints
     level_buffer: Ints
     trail_key: Ints
@@ -489,22 +496,72 @@ def _component(state: State) -> tuple[int, int]:
 
 
 @KERNEL
-def _choose(p: Instance, state: State, low: int, high: int) -> int:
-    """Buffer to decide on in sections ``[low, high)``: a forced one (rule 5), or by preference."""
+def _lowest_section(p: Instance, state: State, low: int, high: int) -> int:
+    """Section in ``[low, high)`` where the preferred lowest buffer begins, or a forced one (5)."""
     lowest = FAR
     for s in range(low, high):
         lowest = min(lowest, state.floor[s])
+    found = low
+    least = FAR
     for s in range(low, high):
-        tight = state.floor[s] == lowest and lowest + state.load[s] == p.ceiling[0]
-        if tight and state.count[s] == 1:
-            for i in range(p.live_at[s], p.live_at[s + 1]):
-                b = p.live[i]
-                if state.offset[b] < 0 and state.start[b] == lowest:
-                    return b
-    for b in state.order:
-        if state.start[b] == lowest and state.offset[b] < 0 and low <= p.first[b] < high:
-            return b
-    return -1
+        if state.floor[s] != lowest:
+            continue
+        if state.count[s] == 1 and lowest + state.load[s] == p.ceiling[0]:
+            return s
+        for i in range(p.live_at[s], p.live_at[s + 1]):
+            b = p.live[i]
+            better = state.rank[b] < least and state.start[b] == lowest
+            if better and state.offset[b] < 0:
+                least = state.rank[b]
+                found = s
+    return found
+
+
+@KERNEL
+def _fullest_section(state: State, low: int, high: int) -> int:
+    """Section in ``[low, high)``, of the least zone, with most left to place."""
+    found = -1
+    for s in range(low, high):
+        if state.load[s] > 0 and (
+            found < 0
+            or state.zone[s] < state.zone[found]
+            or (state.zone[s] == state.zone[found] and state.load[s] > state.load[found])
+        ):
+            found = s
+    return found
+
+
+@KERNEL
+def _choose(p: Instance, state: State, low: int, high: int) -> int:
+    """Buffer to decide on in sections ``[low, high)``.
+
+    The preferred one among those on the floor of a section and of all others they live in. Where
+    every buffer on the floor also lives in a lower section, that one comes first.
+    """
+    if state.cell[BRANCHING] == LOWEST:
+        at = _lowest_section(p, state, low, high)
+    else:
+        at = _fullest_section(state, low, high)
+    while True:
+        floor = state.floor[at]
+        found = -1
+        lower = at
+        for i in range(p.live_at[at], p.live_at[at + 1]):
+            b = p.live[i]
+            if state.offset[b] >= 0 or state.start[b] != floor:
+                continue
+            deepest = at
+            for s in range(p.first[b], p.last[b]):
+                if state.floor[s] < state.floor[deepest]:
+                    deepest = s
+            if deepest != at:
+                if state.floor[deepest] < state.floor[lower]:
+                    lower = deepest
+            elif found < 0 or state.rank[b] < state.rank[found]:
+                found = b
+        if found >= 0:
+            return found
+        at = lower
 
 
 @KERNEL

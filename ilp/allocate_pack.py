@@ -16,9 +16,9 @@ from stowplan.ilp.allocate_instance import (
     sections,
 )
 from stowplan.ilp.allocate_kernels import Ints
-from stowplan.ilp.allocate_portfolio import Verdict, decide
+from stowplan.ilp.allocate_portfolio import UNLIMITED, Limits, Verdict, decide
 
-MAX_MEMBERSHIPS = 20_000_000
+MAX_MEMBERSHIPS = 2_000_000
 """Buffers times sections they live in up to which the exact search is tried."""
 
 
@@ -47,6 +47,7 @@ def pack(
     time_limit_s: float = 10.0,
     seed_offsets: ArrayLike | None = None,
     cancelled: Callable[[], bool] = lambda: False,
+    node_limit: int = UNLIMITED,
 ) -> Packing:
     """Find offsets under which buffers live together do not overlap and stay below ``capacity``.
 
@@ -58,6 +59,8 @@ def pack(
         time_limit_s: after this time the answer is unproved.
         seed_offsets: offsets to try first [n], for instance of a nearby problem.
         cancelled: polled now and then; true ends the search.
+        node_limit: search nodes after which the answer is unproved; unlike a time limit, it gives
+            the same answer on every machine.
     """
     began = time.perf_counter()
     lower, upper, size = (np.ascontiguousarray(a, np.int64) for a in (starts, ends, sizes))
@@ -72,7 +75,8 @@ def pack(
         sections(lower[busy], upper[busy]), upper[busy] - lower[busy], size[busy], zeros, zeros - 1
     )
     seed = None if seed_offsets is None else np.ascontiguousarray(seed_offsets, np.int64)[busy]
-    verdict = pack_boxes(boxes, capacity, began + time_limit_s, seed, cancelled)
+    limits = Limits(began + time_limit_s, cancelled, node_limit)
+    verdict = pack_boxes(boxes, capacity, limits, seed)
     if verdict.offsets is not None:
         offsets[busy] = verdict.offsets
     return Packing(
@@ -83,13 +87,7 @@ def pack(
     )
 
 
-def pack_boxes(
-    boxes: Boxes,
-    capacity: int,
-    deadline: float,
-    seed: Ints | None = None,
-    cancelled: Callable[[], bool] = lambda: False,
-) -> Verdict:
+def pack_boxes(boxes: Boxes, capacity: int, limits: Limits, seed: Ints | None = None) -> Verdict:
     """Decide each group of buffers that no others are live together with."""
     if least_height(boxes) > capacity:
         return Verdict(None, True, 0)
@@ -98,7 +96,7 @@ def pack_boxes(
     for group in components(boxes.found):
         part = boxes.take(group)
         hint = None if seed is None else seed[group]
-        verdict = _pack_part(part, capacity, deadline, hint, cancelled)
+        verdict = _pack_part(part, capacity, limits.less(nodes), hint)
         nodes += verdict.nodes
         if verdict.offsets is None:
             return Verdict(None, verdict.proved, nodes)
@@ -111,13 +109,7 @@ def least_height(boxes: Boxes) -> int:
     return int(boxes.section_loads().max() - boxes.spare.max())
 
 
-def _pack_part(
-    part: Boxes,
-    capacity: int,
-    deadline: float,
-    seed: Ints | None,
-    cancelled: Callable[[], bool],
-) -> Verdict:
+def _pack_part(part: Boxes, capacity: int, limits: Limits, seed: Ints | None) -> Verdict:
     """Heuristics first, then the exact search unless there are far too many buffers for it."""
     for offsets in quick_packings(part, seed):
         if int((offsets + part.size - part.spare).max()) <= capacity:
@@ -125,7 +117,7 @@ def _pack_part(
     if int((part.found.last - part.found.first).sum()) > MAX_MEMBERSHIPS:
         return Verdict(None, False, 0)
     instance, order = build_instance(part, capacity)
-    verdict = decide(instance, part.lifetime[order], fresh_state, deadline, cancelled)
+    verdict = decide(instance, part.lifetime[order], fresh_state, limits)
     if verdict.offsets is None:
         return verdict
     offsets = np.empty_like(part.size)

@@ -1,9 +1,9 @@
 """Restarts of the exact search under several preferences, in one process.
 
 Times to a solution are heavy-tailed, so many short runs with different preferences beat one long
-one. Run lengths follow the Luby sequence; since they grow without bound, so the portfolio stays
+one. Run lengths follow the Luby sequence; since they grow without bound, the portfolio stays
 complete. What is learned from one run for the next is where it failed: sections gather weight with
-each failure, and most preferences put buffers of heavy sections first.
+each failure, and some preferences put buffers of heavy sections first.
 
 Source: M. Luby, A. Sinclair, D. Zuckerman, "Optimal Speedup of Las Vegas Algorithms", Information
 Processing Letters 47(4), 1993; weights as in F. Boussemart et al., "Boosting Systematic Search by
@@ -12,14 +12,17 @@ Weighting Constraints", ECAI 2004.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stowplan.ilp.allocate_kernels import (
+    BRANCHING,
+    FULLEST,
     INFEASIBLE,
+    LOWEST,
     NODES,
     OVERFLOW,
     RUNNING,
@@ -35,7 +38,32 @@ RUN_NODES = 2000
 SLICE_NODES = 2000
 NOISE = 0.1
 WEIGHT_DECAY = 0.9
-MAX_ROOM_FACTOR = 64
+FIRST_ROOM_FACTOR, MAX_ROOM_FACTOR = 8, 64
+ROOMY_MEMBERSHIPS = 100_000
+UNLIMITED = 1 << 62
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When a search gives up.
+
+    Attributes:
+        deadline: by ``time.perf_counter``.
+        cancelled: polled now and then; true ends the search.
+        nodes: search nodes allowed; unlike time, the same on every machine.
+    """
+
+    deadline: float
+    cancelled: Callable[[], bool] = lambda: False
+    nodes: int = UNLIMITED
+
+    def reached(self) -> bool:
+        """Whether time is over, or someone asked to stop."""
+        return time.perf_counter() > self.deadline or self.cancelled()
+
+    def less(self, nodes: int) -> "Limits":
+        """What is left after ``nodes``."""
+        return replace(self, nodes=self.nodes - nodes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +102,8 @@ Preference = Callable[[Traits], tuple[NDArray[np.generic], ...]]
 """Sort keys of the buffers, most significant first; greater comes first."""
 
 
-def _troubled(t: Traits) -> tuple[NDArray[np.generic], ...]:
-    return t.trouble, t.lifetime * t.size
+def _lifetime(t: Traits) -> tuple[NDArray[np.generic], ...]:
+    return t.lifetime, t.lifetime * t.size, t.crowd
 
 
 def _troubled_lifetime(t: Traits) -> tuple[NDArray[np.generic], ...]:
@@ -86,16 +114,13 @@ def _softly_troubled_lifetime(t: Traits) -> tuple[NDArray[np.generic], ...]:
     return np.log2(1.0 + t.trouble) * t.lifetime, t.lifetime * t.size
 
 
-def _lifetime(t: Traits) -> tuple[NDArray[np.generic], ...]:
-    return t.lifetime, t.lifetime * t.size, t.crowd
-
-
-PREFERENCES: tuple[Preference, ...] = (
-    _troubled,
-    _troubled_lifetime,
-    _softly_troubled_lifetime,
-    _lifetime,
+STRATEGIES: tuple[tuple[int, Preference], ...] = (
+    (FULLEST, _lifetime),
+    (FULLEST, _troubled_lifetime),
+    (LOWEST, _softly_troubled_lifetime),
+    (LOWEST, _lifetime),
 )
+"""Where to place the next buffer, and which one; runs take turns."""
 
 
 def luby(i: int) -> int:
@@ -109,52 +134,48 @@ def decide(
     instance: Instance,
     lifetime: Ints,
     make_state: Callable[[Instance, int], State],
-    deadline: float,
-    cancelled: Callable[[], bool] = lambda: False,
+    limits: Limits,
     seed: int = 0,
 ) -> Verdict:
-    """Search until solved, refuted, cancelled or past ``deadline`` (``time.perf_counter``)."""
+    """Search until solved, refuted, or beyond the limits."""
     rng = np.random.default_rng(seed)
-    factor = 1
+    factor = FIRST_ROOM_FACTOR if len(instance.live) < ROOMY_MEMBERSHIPS else 1
     state = make_state(instance, factor)
     loads = state.load.copy()
     done = 0
     run = 0
     while True:
-        preference = PREFERENCES[run % len(PREFERENCES)]
+        branching, preference = STRATEGIES[run % len(STRATEGIES)]
         traits = Traits(
             lifetime, instance.size, _greatest(instance, loads), _greatest(instance, state.weight)
         )
-        state.order[:] = _order(preference(traits), NOISE if run >= len(PREFERENCES) else 0.0, rng)
-        budget = RUN_NODES * luby(1 + run // len(PREFERENCES))
-        status = _run(instance, state, budget, deadline, cancelled)
+        order = _order(preference(traits), NOISE if run >= len(STRATEGIES) else 0.0, rng)
+        state.rank[order] = np.arange(len(order))
+        state.cell[BRANCHING] = branching
+        spent = done + int(state.cell[NODES])
+        budget = min(RUN_NODES * luby(1 + run // len(STRATEGIES)), limits.nodes - spent)
+        status = _run(instance, state, budget, limits)
+        spent = done + int(state.cell[NODES])
         if status in (SOLVED, INFEASIBLE):
-            offsets = state.offset if status == SOLVED else None
-            return Verdict(offsets, True, done + int(state.cell[NODES]))
+            return Verdict(state.offset if status == SOLVED else None, True, spent)
+        if spent >= limits.nodes or limits.reached():
+            return Verdict(None, False, spent)
         if status == OVERFLOW and factor < MAX_ROOM_FACTOR:
             factor *= 2
-            done += int(state.cell[NODES])
+            done = spent
             weight = state.weight
             state = make_state(instance, factor)
             state.weight[:] = weight
-        if time.perf_counter() > deadline or cancelled():
-            return Verdict(None, False, done + int(state.cell[NODES]))
         restart(instance, state)
         np.maximum(state.weight * WEIGHT_DECAY, 1.0, out=state.weight)
         run += 1
 
 
-def _run(
-    instance: Instance,
-    state: State,
-    budget: int,
-    deadline: float,
-    cancelled: Callable[[], bool],
-) -> int:
+def _run(instance: Instance, state: State, budget: int, limits: Limits) -> int:
     """One run in slices short enough to notice the deadline."""
     while budget > 0:
         status = int(search(instance, state, min(budget, SLICE_NODES)))
-        if status != RUNNING or time.perf_counter() > deadline or cancelled():
+        if status != RUNNING or limits.reached():
             return status
         budget -= SLICE_NODES
     return RUNNING
