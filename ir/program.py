@@ -56,6 +56,8 @@ class Work:
         vector_cycles: cycles the vector unit works.
         vector_elements: element operations on the vector unit.
         onchip_bytes: bytes read and written on chip.
+        pad_read_bytes: the part of them read in the scratchpad.
+        pad_written_bytes: the part of them written there.
     """
 
     macs: int = 0
@@ -64,6 +66,8 @@ class Work:
     vector_cycles: int = 0
     vector_elements: int = 0
     onchip_bytes: int = 0
+    pad_read_bytes: int = 0
+    pad_written_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,9 @@ from stowplan.simulator.kernels import (
 )
 
 _kernel = numba.njit(cache=True, _nrt=False)  # pyright: ignore[reportCallIssue]
+_inlined = numba.njit(  # pyright: ignore[reportCallIssue]
+    cache=True, _nrt=False, inline="always"
+)
 
 
 class Numbers(NamedTuple):
@@ -168,7 +171,7 @@ def run(queues: Queues, state: State, numbers: Numbers, detail: Detail, memory: 
     return now
 
 
-@_kernel
+@_inlined
 def _flying(detail: Detail) -> bool:
     flying = 0
     for engine in range(detail.flying.shape[0]):
@@ -176,7 +179,7 @@ def _flying(detail: Detail) -> bool:
     return flying > 0
 
 
-@_kernel
+@_inlined
 def _clock_seen(numbers: Numbers, now: int) -> int:
     """Last DRAM clock whose completions a core sees in cycle ``now``."""
     return (now - numbers.path) * numbers.clocks // numbers.cycles
@@ -206,7 +209,7 @@ def _deliver(
         link.marks[dram.FIRST] = _next_pending(link, clock)
 
 
-@_kernel
+@_inlined
 def _next_pending(link: dram.Link, clock: int) -> int:
     if link.marks[dram.PENDING] == 0:
         return dram.NEVER
@@ -218,7 +221,7 @@ def _next_pending(link: dram.Link, clock: int) -> int:
                 return clock
 
 
-@_kernel
+@_inlined
 def _prepare(queues: Queues, state: State, numbers: Numbers, detail: Detail, now: int) -> None:
     """Set up what has just started."""
     for engine in range(state.command.shape[0]):
@@ -249,7 +252,7 @@ def _next_words(detail: Detail, command: int) -> None:
         detail.walk_left[walk] -= detail.walk_need[walk]
 
 
-@_kernel
+@_inlined
 def _active(queues: Queues, state: State, engine: int) -> int:
     """The command ``engine`` runs, as its first engine and past its delay, or -1."""
     command = state.command[engine]
@@ -308,7 +311,7 @@ def _grant(queues: Queues, state: State, numbers: Numbers, detail: Detail, now: 
                 state.cause[engine] = BANK
 
 
-@_kernel
+@_inlined
 def _choose_accesses(
     queues: Queues, state: State, numbers: Numbers, detail: Detail, engine: int, command: int
 ) -> None:
@@ -322,7 +325,7 @@ def _choose_accesses(
         state.cause[engine] = DRAM
 
 
-@_kernel
+@_inlined
 def _share_bandwidth(
     state: State, numbers: Numbers, sharers: int, engine: int, command: int
 ) -> None:
@@ -361,7 +364,7 @@ def _move_share(
     return taken
 
 
-@_kernel
+@_inlined
 def _move_full(
     queues: Queues,
     state: State,
@@ -426,7 +429,7 @@ def _take_walks(numbers: Numbers, detail: Detail, command: int) -> int:
     return whole
 
 
-@_kernel
+@_inlined
 def _span(queues: Queues, state: State, numbers: Numbers, detail: Detail) -> int:
     """Cycles until the next event other than a completion, or -1 when none will come."""
     span = -1
@@ -459,7 +462,7 @@ def _span(queues: Queues, state: State, numbers: Numbers, detail: Detail) -> int
     return span
 
 
-@_kernel
+@_inlined
 def _walking(detail: Detail, command: int) -> bool:
     """Whether a walk of the command has words left to take, this cycle's included."""
     for walk in range(detail.walk_begin[command], detail.walk_begin[command + 1]):
@@ -484,7 +487,7 @@ def _look_ahead(numbers: Numbers, detail: Detail, memory: Memory, now: int, span
     return span
 
 
-@_kernel
+@_inlined
 def _issue(state: State, numbers: Numbers, detail: Detail, memory: Memory, now: int) -> None:
     """Full mode: hand the accesses that start in this cycle to the controller."""
     arrival = -(-(now + 1 + numbers.path) * numbers.clocks // numbers.cycles)
@@ -503,7 +506,7 @@ def _issue(state: State, numbers: Numbers, detail: Detail, memory: Memory, now: 
             detail.staged[engine] -= detail.issue[engine] * numbers.access
 
 
-@_kernel
+@_inlined
 def _request(
     numbers: Numbers, memory: Memory, engine: int, block: int, write: int, arrival: int
 ) -> None:
@@ -516,7 +519,7 @@ def _request(
     state.scalar[channel, dram.CLOCK] = min(state.scalar[channel, dram.CLOCK], arrival)
 
 
-@_kernel
+@_inlined
 def _advance(
     queues: Queues, state: State, numbers: Numbers, detail: Detail, now: int, span: int
 ) -> int:
@@ -541,7 +544,7 @@ def _advance(
     return finished
 
 
-@_kernel
+@_inlined
 def _work(
     queues: Queues,
     state: State,

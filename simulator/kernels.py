@@ -21,6 +21,12 @@ CAUSES = 11
 LOAD, WEIGHT, STORE, COMPUTE = 0, 1, 2, 3
 UNITS = 12
 
+# Nothing here allocates; without reference counts on the arrays of a State calls are cheap.
+_kernel = numba.njit(cache=True, _nrt=False)  # pyright: ignore[reportCallIssue]
+_inlined = numba.njit(  # pyright: ignore[reportCallIssue]
+    cache=True, _nrt=False, inline="always"
+)
+
 
 class Queues(NamedTuple):
     """A program in arrays; C commands, W waits, Q queue entries, E queues.
@@ -84,7 +90,7 @@ class State(NamedTuple):
     spent: Ints
 
 
-@numba.njit(cache=True)
+@_kernel
 def run(
     queues: Queues, state: State, bytes_per_cycle: int, banks: int, bank_width_bytes: int
 ) -> int:
@@ -103,13 +109,13 @@ def run(
     return now
 
 
-@numba.njit(cache=True)
+@_inlined
 def second(queues: Queues, engine: int, command: int) -> bool:
     """Whether ``engine`` is the vector unit behind the array that runs ``command``."""
     return bool(engine > FIRST_UNIT and engine & 1 and queues.both[command])
 
 
-@numba.njit(cache=True)
+@_inlined
 def account(queues: Queues, state: State, span: int) -> None:
     """Book ``span`` cycles under the cause of every engine."""
     for engine in range(state.command.shape[0]):
@@ -122,7 +128,7 @@ def account(queues: Queues, state: State, span: int) -> None:
             state.spent[command, cause] += span
 
 
-@numba.njit(cache=True)
+@_inlined
 def start(queues: Queues, state: State, now: int) -> None:
     """Start every first command whose waits are met; set the causes of idle engines."""
     for engine in range(state.command.shape[0]):
@@ -151,7 +157,7 @@ def start(queues: Queues, state: State, now: int) -> None:
         state.start[command] = now
 
 
-@numba.njit(cache=True)
+@_inlined
 def _moves(queues: Queues, state: State, engine: int) -> bool:
     """Whether ``engine`` runs, as its first engine, a command with DRAM work to do now."""
     command = state.command[engine]
@@ -160,7 +166,7 @@ def _moves(queues: Queues, state: State, engine: int) -> bool:
     return bool(state.delay[command] == 0 and state.units[command] > 0)
 
 
-@numba.njit(cache=True)
+@_inlined
 def _rate(queues: Queues, state: State, engine: int) -> int:
     """Banks that the computation on ``engine`` could use now."""
     command = state.command[engine]
@@ -171,7 +177,7 @@ def _rate(queues: Queues, state: State, engine: int) -> int:
     return int(queues.rate[command])
 
 
-@numba.njit(cache=True)
+@_kernel
 def _grant(
     queues: Queues, state: State, bytes_per_cycle: int, banks: int, bank_width_bytes: int
 ) -> None:
@@ -205,7 +211,7 @@ def _grant(
     share_banks(queues, state, free)
 
 
-@numba.njit(cache=True)
+@_inlined
 def share_banks(queues: Queues, state: State, free: int) -> None:
     """Rule 3 of the banks: what computations get of the ``free`` ones."""
     wanting, wanted = 0, 0
@@ -227,7 +233,7 @@ def share_banks(queues: Queues, state: State, free: int) -> None:
             state.cause[engine] = HELD
 
 
-@numba.njit(cache=True)
+@_kernel
 def _span(state: State) -> int:
     """Cycles until the next event, or -1 when none will come."""
     span = -1
@@ -248,7 +254,7 @@ def _span(state: State) -> int:
     return int(span)
 
 
-@numba.njit(cache=True)
+@_kernel
 def _advance(queues: Queues, state: State, now: int, span: int) -> int:
     """Let ``span`` cycles pass up to ``now``; the number of commands that finished."""
     finished = 0
@@ -269,7 +275,7 @@ def _advance(queues: Queues, state: State, now: int, span: int) -> int:
     return finished
 
 
-@numba.njit(cache=True)
+@_inlined
 def finish(queues: Queues, state: State, engine: int, command: int, now: int) -> None:
     """End a command and free its engines."""
     state.end[command] = now

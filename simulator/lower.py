@@ -318,6 +318,8 @@ def _compute(
             vector_cycles=part(cost.vector_cycles),
             vector_elements=part(cost.vector_elements),
             onchip_bytes=part(sum(size for _, size in (*cost.reads, *cost.writes))),
+            pad_read_bytes=part(lowered.resident_reads),
+            pad_written_bytes=part(lowered.resident_writes),
         ),
     )
 

@@ -28,7 +28,8 @@ class Step:
         writes: scratchpad ranges written.
         dram_reads: (storage, ranges) read in DRAM.
         dram_writes: (storage, ranges) written there.
-        resident_bytes: bytes it moves between scratchpad and engine, re-reads included.
+        resident_reads: bytes it reads in the scratchpad, re-reads included.
+        resident_writes: bytes it writes there.
         streamed: DRAM addresses of its weight stream.
         fetched: DRAM addresses of ``dram_reads``.
         stored: DRAM addresses of ``dram_writes``.
@@ -44,12 +45,18 @@ class Step:
     writes: tuple[Interval, ...]
     dram_reads: tuple[tuple[str, tuple[Interval, ...]], ...]
     dram_writes: tuple[tuple[str, tuple[Interval, ...]], ...]
-    resident_bytes: int
+    resident_reads: int
+    resident_writes: int
     streamed: Ranges = ()
     fetched: Ranges = ()
     stored: Ranges = ()
     walks: tuple[Walk, ...] = ()
     core: int | None = None
+
+    @property
+    def resident_bytes(self) -> int:
+        """Bytes it moves between scratchpad and engine."""
+        return self.resident_reads + self.resident_writes
 
     @property
     def pieces(self) -> int:
@@ -149,9 +156,8 @@ def _step(
         writes=tuple(writes),
         dram_reads=tuple(dram_reads),
         dram_writes=tuple(dram_writes),
-        resident_bytes=sum(
-            size for tensor, size in (*cost.reads, *cost.writes) if resolve(tensor)[0] in bases
-        ),
+        resident_reads=sum(size for name, size in cost.reads if resolve(name)[0] in bases),
+        resident_writes=sum(size for name, size in cost.writes if resolve(name)[0] in bases),
         streamed=tuple(streamed),
         fetched=tuple(fetched),
         stored=tuple(stored),

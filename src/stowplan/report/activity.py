@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from stowplan.ir.program import Command, CommandKind, Engine, Program
+from stowplan.ir.program import Command, CommandKind, Program, queue_labels
 from stowplan.report.data import Span
 from stowplan.simulator.result import SimResult, step_spans
 
@@ -23,6 +23,7 @@ class Activity:
         macs: operator -> multiply-accumulates.
         loads: (storage, step of issue) -> (first cycle, cycle after the last) of its LOAD.
         causes: engine -> (what it does or waits for, cycles).
+        result: everything the simulator counted.
     """
 
     cycles: int
@@ -35,12 +36,14 @@ class Activity:
     macs: Mapping[str, int]
     loads: Mapping[tuple[str, int], tuple[int, int]]
     causes: tuple[tuple[str, tuple[tuple[str, int], ...]], ...]
+    result: SimResult | None = None
 
 
 def activity_of(program: Program, result: SimResult) -> Activity:
     """Activity of a simulated program."""
     computing = [command for command in program.commands if command.kind is CommandKind.COMPUTE]
-    engine = {command.step: _engines(command) for command in computing}
+    labels = queue_labels(program.cores)
+    engine = {c.step: "+".join(labels[queue] for queue in c.queues) for c in computing}
     macs: dict[str, int] = {}
     for command in computing:
         name = program.steps[command.step]
@@ -65,11 +68,8 @@ def activity_of(program: Program, result: SimResult) -> Activity:
             if command.kind is CommandKind.LOAD
         },
         causes=tuple((engine.name, engine.causes) for engine in result.engines),
+        result=result,
     )
-
-
-def _engines(command: Command) -> str:
-    return "+".join(engine.label for engine in command.engines)
 
 
 def _spans(program: Program, result: SimResult) -> tuple[Span, ...]:
@@ -77,16 +77,16 @@ def _spans(program: Program, result: SimResult) -> tuple[Span, ...]:
     timed = list(zip(program.commands, result.start, result.end, strict=True))
     return tuple(
         Span(
-            engine=engine.label,
+            engine=label,
             label=_label(command),
             start_cycle=start,
             end_cycle=end,
             step=command.step,
             size_bytes=command.read_bytes + command.written_bytes,
         )
-        for engine in Engine
+        for queue, label in enumerate(queue_labels(program.cores))
         for command, start, end in timed
-        if engine in command.engines
+        if queue in command.queues
     )
 
 
