@@ -1,10 +1,12 @@
 """The kernel of streaming networks against stepping every clock edge."""
 
+import pytest
 from hypothesis import given, settings
 from tests.simulator.streaming_cases import both, chain, networks, pipelines
 
 from stowplan.simulator import streaming_kernels as kernels
-from stowplan.simulator.streaming_network import Network
+from stowplan.simulator.streaming_engine import simulate_with_effort
+from stowplan.simulator.streaming_network import Fifo, Network, Process, Rate
 
 
 @settings(max_examples=300, deadline=None)
@@ -20,6 +22,23 @@ def test_firing_by_firing_equals_edge_by_edge(network: Network) -> None:
 @given(pipelines())
 def test_jumps_over_steady_periods_equal_edge_by_edge(network: Network) -> None:
     both(network)
+
+
+@pytest.mark.parametrize("zeros", range(252, 259))
+def test_rows_are_not_jumped_over_when_a_fifo_runs_dry_inside_one(zeros: int) -> None:
+    # In each row of 280 writer firings the fifo is drained by 36 and more, and filled by 39; the
+    # reader takes 40. The level sinks by one per row, and in row 11 it is empty inside a jump.
+    bursts = ((zeros, 0), (3, 13), (277 - zeros, 0))
+    network = Network(
+        (
+            Process("writer", 280 * 30, gives=(Rate("x", bursts),)),
+            Process("reader", 40 * 14 + 10, (Rate("x"),), interval_cycles=7),
+        ),
+        (Fifo("x", 1000, initial_tokens=46),),
+    )
+    result = both(network)
+    assert result.process("reader").empty_cycles > 0
+    assert simulate_with_effort(network)[1].firings < 500
 
 
 def test_kernel_is_compiled_for_one_signature() -> None:
