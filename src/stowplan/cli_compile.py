@@ -24,6 +24,7 @@ from stowplan.cli_options import (
     Tiling,
     TimeLimitOption,
     TrackWeightsOption,
+    VerboseOption,
     WorkersOption,
     dimensions,
 )
@@ -59,6 +60,7 @@ def compile_command(
     passes: PassesOption = None,
     tile: TileOption = Tiling.AUTO,
     effort: EffortOption = 0,
+    verbose: VerboseOption = False,
     output: FormatOption = Format.TEXT,
 ) -> None:
     """Plan MODEL on a target; check, simulate and report the plan.
@@ -90,7 +92,9 @@ def compile_command(
     )
     if effort:
         recipe = search_live(model, recipe, options, effort)
-    run_compile(model, recipe, planner, options, out=out, prove=prove, output=output)
+    run_compile(
+        model, recipe, planner, options, out=out, prove=prove, output=output, verbose=verbose
+    )
 
 
 def run_compile(
@@ -102,6 +106,7 @@ def run_compile(
     out: Path | None,
     prove: bool,
     output: Format,
+    verbose: bool = False,
 ) -> None:
     """Compile, write the folder and print the summary; a misfit is printed, then raised."""
     from stowplan.api import default_planner, prepare
@@ -125,7 +130,7 @@ def run_compile(
         else:
             summary = _finish(compiled, out, prove, live)
     warn(summary.warnings)
-    print_result(output, summary, summary_lines(summary))
+    print_result(output, summary, summary_lines(summary, verbose))
     if out is not None and summary.status == "ok" and output is Format.TEXT:
         print(f"report       {out / 'report.html'}")
     if summary.status != "ok":

@@ -50,6 +50,9 @@ def complete_planners(incomplete: str) -> list[str]:
 FormatOption = Annotated[
     Format, typer.Option("--format", "-f", help="Print a text for people or one JSON object.")
 ]
+VerboseOption = Annotated[
+    bool, typer.Option("--verbose", "-v", help="List every group of fused layers.")
+]
 ModelArgument = Annotated[
     str,
     typer.Argument(

@@ -1,5 +1,6 @@
 """Assemble a report from a graph, its plan, and what simulator and proof found."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from stowplan.ir.graph import Graph, Operator, Role
 from stowplan.ir.plan import Plan, TransferKind
 from stowplan.ir.storage import StorageModel, storage_model
 from stowplan.ir.traffic import peak_bytes, traffic
+from stowplan.passes.fusion_groups import FusionGroup, fusion_groups
 from stowplan.report.activity import Activity
 from stowplan.report.data import Block, Execution, OperatorRow, Report, Summary
 from stowplan.targets.target import Target
@@ -50,8 +52,10 @@ def build_report(
     blocks = _blocks(subject.graph, plan, model, activity)
     live = _live_bytes(blocks, len(plan.order))
     moved = _offchip_bytes(plan, model, subject.graph)
+    memory = subject.target.memory_spec(plan.track_weights)
+    groups = fusion_groups(subject.graph, plan, memory)
     return Report(
-        summary=_summary(subject, plan, activity, execution),
+        summary=_summary(subject, plan, activity, execution, groups),
         origin=plan.origin,
         operators=tuple(
             _row(subject.graph, step, name, activity, live[step], moved[step])
@@ -60,6 +64,7 @@ def build_report(
         blocks=blocks,
         spans=activity.spans,
         causes=activity.causes,
+        groups=groups,
     )
 
 
@@ -99,7 +104,11 @@ def misfit_summary(
 
 
 def _summary(
-    subject: Subject, plan: Plan, activity: Activity, execution: Execution | None
+    subject: Subject,
+    plan: Plan,
+    activity: Activity,
+    execution: Execution | None,
+    groups: Sequence[FusionGroup],
 ) -> Summary:
     target, proof = subject.target, plan.proof
     memory = target.memory_spec(plan.track_weights)
@@ -134,6 +143,7 @@ def _summary(
         precision=subject.precision,
         track_weights=plan.track_weights,
         execution=execution,
+        fusion=tuple(map(str, groups)),
         warnings=subject.warnings,
     )
 

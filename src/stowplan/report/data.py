@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import msgspec
 
 from stowplan.errors import Misfit
+from stowplan.passes.fusion_groups import FusionGroup
 
 REPORT_SCHEMA_VERSION = 1
 
@@ -65,6 +66,7 @@ class Summary:
         track_weights: weights were planned as scratchpad storages.
         misfit: what does not fit.
         execution: outcome of the functional proof, if it was asked for.
+        fusion: the groups of layers that run depth-first, in words.
         warnings: what the importer had to say.
     """
 
@@ -98,6 +100,7 @@ class Summary:
     track_weights: bool = False
     misfit: Misfit | None = None
     execution: Execution | None = None
+    fusion: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
@@ -191,6 +194,7 @@ class Report:
         spans: engine activity, sorted by engine and start.
         causes: per engine, (what it does or waits for, cycles); the cycles of an engine sum to the
             whole run.
+        groups: layers that run depth-first.
         schema_version: version of the JSON form.
     """
 
@@ -200,6 +204,7 @@ class Report:
     blocks: tuple[Block, ...]
     spans: tuple[Span, ...]
     causes: tuple[tuple[str, tuple[tuple[str, int], ...]], ...] = ()
+    groups: tuple[FusionGroup, ...] = ()
     schema_version: int = REPORT_SCHEMA_VERSION
 
     def to_json(self) -> bytes:

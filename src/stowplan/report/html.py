@@ -59,6 +59,7 @@ def render_html(report: Report) -> str:
         categories=[c for c in CATEGORIES if any(b.category == c for b in report.blocks)],
         loaded=any(block.loaded for block in report.blocks),
         engines=bool(report.spans),
+        groups=report.groups,
         facts=_facts(report),
         data=_embedded(report),
         style=Markup((templates / "report.css").read_text("utf-8")),

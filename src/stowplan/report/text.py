@@ -9,16 +9,17 @@ OBJECTIVE_TITLES = {
     "cycles": "cycles",
 }
 OPERANDS_SHOWN = 4
+GROUPS_SHOWN = 2
 
 
-def summary_lines(summary: Summary) -> tuple[str, ...]:
-    """One compilation in at most fifteen lines."""
+def summary_lines(summary: Summary, verbose: bool = False) -> tuple[str, ...]:
+    """One compilation in at most fifteen lines; with ``verbose`` every group of fused layers."""
     head = f"{summary.model} on {summary.target}: {summary.operators:,} operators"
-    body = _plan_lines(summary) if summary.status == "ok" else _misfit_lines(summary)
+    body = _plan_lines(summary, verbose) if summary.status == "ok" else _misfit_lines(summary)
     return (head, *body)
 
 
-def _plan_lines(summary: Summary) -> tuple[str, ...]:
+def _plan_lines(summary: Summary, verbose: bool) -> tuple[str, ...]:
     peak, offchip = summary.peak_bytes or 0, summary.offchip_bytes or 0
     lines = [
         f"fits         yes: peak {peak:,} of {summary.capacity_bytes:,} bytes "
@@ -32,6 +33,7 @@ def _plan_lines(summary: Summary) -> tuple[str, ...]:
     ]
     if summary.cycles is not None:
         lines += _time_lines(summary)
+    lines += _fusion_lines(summary, len(summary.fusion) if verbose else GROUPS_SHOWN)
     if summary.execution is not None:
         lines.append(f"proof        {execution_line(summary.execution)}")
     return tuple(lines)
@@ -67,6 +69,16 @@ def _time_lines(summary: Summary) -> list[str]:
         f"utilisation  {percent(summary.utilisation or 0)} of the array's multiply-accumulates",
         f"bound by     {summary.bound_by} (busy: {busy})",
     ]
+
+
+def _fusion_lines(summary: Summary, most: int) -> list[str]:
+    """The first groups of layers that run depth-first."""
+    shown = summary.fusion[:most]
+    lines = [f"{'' if i else 'fusion':12} {group}" for i, group in enumerate(shown)]
+    if len(summary.fusion) > most:
+        rest = len(summary.fusion) - most
+        lines[-1] += f"; {rest} more group{'' if rest == 1 else 's'} (--verbose)"
+    return lines
 
 
 def _misfit_lines(summary: Summary) -> tuple[str, ...]:
