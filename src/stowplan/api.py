@@ -16,7 +16,7 @@ from stowplan.ir.traffic import traffic
 from stowplan.passes.planner import PlanOptions, Progress
 from stowplan.recipe import Recipe, model_path
 from stowplan.targets.load import DEFAULT_TARGET, load_target
-from stowplan.targets.target import Target
+from stowplan.targets.target import DramMode, Target
 
 if TYPE_CHECKING:
     from stowplan.ir.onnx_import import ImportedModel
@@ -303,15 +303,23 @@ class Compiled:
 
         return lower(self.graph, self.plan, self.target)
 
-    def simulate(self) -> "SimResult":
-        """Run the plan on the simulated machine."""
-        if self._simulation is None:
+    def simulate(self, dram: "DramMode | None" = None) -> "SimResult":
+        """Run the plan on the simulated machine.
+
+        Args:
+            dram: ``bandwidth`` or ``full``; None repeats the last run's, at first the target's.
+
+        Raises:
+            TargetError: the target's DRAM device does not exist or is too small; full mode only.
+        """
+        last = self._simulation
+        if last is None or dram not in (None, last.mode):
             from stowplan.simulator.engine import simulate
 
             began = perf_counter()
-            self._simulation = simulate(self.program, self.target)
+            last = self._simulation = simulate(self.program, self.target, dram)
             self.wall_s += perf_counter() - began
-        return self._simulation
+        return last
 
     def prove(self, seed: int = 0) -> "ProofResult":
         """Execute the plan on real numbers and compare with ONNX Runtime.

@@ -164,7 +164,10 @@ def plan_live(
 
 def _finish(compiled: "Compiled", out: Path | None, prove: bool, live: "LiveLine") -> "Summary":
     """Simulate, prove if asked, write the folder."""
+    from stowplan.cli_progress import note_compilation
+
     live.stage("simulating")
+    note_compilation(compiled.target, compiled.target.dram.mode)
     compiled.simulate()
     if prove:
         live.stage("proving by execution")

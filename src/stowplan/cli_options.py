@@ -25,6 +25,13 @@ class Objective(StrEnum):
     CYCLES = "cycles"
 
 
+class Dram(StrEnum):
+    """How DRAM is simulated."""
+
+    BANDWIDTH = "bandwidth"
+    FULL = "full"
+
+
 class Tiling(StrEnum):
     """When operators are split into tiles."""
 
@@ -103,6 +110,13 @@ EffortOption = Annotated[
 TrackWeightsOption = Annotated[
     bool,
     typer.Option("--track-weights", help="Plan weights in the scratchpad instead of streaming."),
+]
+DramOption = Annotated[
+    Dram | None,
+    typer.Option(
+        help="DRAM by bandwidth and latency, or a full controller clock by clock.",
+        show_default="as the target says",
+    ),
 ]
 PlannerOption = Annotated[
     str | None,

@@ -8,6 +8,7 @@ import typer
 from stowplan.cli_compile import plan_live
 from stowplan.cli_options import (
     DimOption,
+    DramOption,
     Format,
     FormatOption,
     ModelArgument,
@@ -25,16 +26,36 @@ from stowplan.errors import ProofError
 
 
 def simulate_command(
-    model: ModelArgument, plan: PlanArgument, output: FormatOption = Format.TEXT
+    model: ModelArgument,
+    plan: PlanArgument,
+    dram: DramOption = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="FOLDER", help="Write plan, reports and trace there."),
+    ] = None,
+    output: FormatOption = Format.TEXT,
 ) -> None:
     """Simulate PLAN of MODEL on the target it was made for."""
+    import msgspec
+
     from stowplan.api import reopen
     from stowplan.cli_output import print_result
+    from stowplan.cli_progress import note_compilation
     from stowplan.ir.plan import Plan
+    from stowplan.report.simulation import simulation_lines, simulation_of
     from stowplan.report.text import summary_lines
 
-    summary = reopen(model, Plan.load(plan)).summary
-    print_result(output, summary, summary_lines(summary))
+    compiled = reopen(model, Plan.load(plan))
+    mode = dram.value if dram else compiled.target.dram.mode
+    note_compilation(compiled.target, mode)
+    simulation = simulation_of(compiled.simulate(mode))
+    summary = compiled.summary
+    result = msgspec.to_builtins(summary) | {"simulation": simulation}
+    lines = (*summary_lines(summary), *simulation_lines(simulation))
+    if out is not None:
+        compiled.save(out)
+        lines = (*lines, f"report       {out / 'report.html'}")
+    print_result(output, result, lines)
 
 
 def check_command(

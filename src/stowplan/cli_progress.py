@@ -12,6 +12,7 @@ from rich.text import Text
 
 from stowplan.passes.planner import Progress
 from stowplan.report.quantities import human_time, percent
+from stowplan.targets.target import DramMode, Target
 
 QUIET_S = 2.0
 REFRESHES_PER_SECOND = 8
@@ -66,6 +67,19 @@ class LiveLine:
     def _line(self) -> Text:
         elapsed = time.monotonic() - self._began
         return Text(f"{progress_text(self._stage, self._progress)}   {human_time(elapsed)}")
+
+
+def note_compilation(target: Target, mode: DramMode) -> None:
+    """Say on stderr that the first simulation takes longer, where it does."""
+    from stowplan.simulator.compiled import needs_compiling
+    from stowplan.simulator.machine import machine_of
+
+    if needs_compiling(machine_of(target, mode)):
+        print(
+            "note: compiling the simulator, once for this installation: up to a minute",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def progress_text(stage: str, progress: Progress | None) -> str:

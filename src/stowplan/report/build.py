@@ -14,6 +14,7 @@ from stowplan.ir.traffic import peak_bytes, traffic
 from stowplan.passes.fusion_groups import FusionGroup, fusion_groups
 from stowplan.report.activity import Activity
 from stowplan.report.data import Block, Execution, OperatorRow, Report, Summary
+from stowplan.report.simulation import simulation_of
 from stowplan.targets.target import Target
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ def build_report(
         blocks=blocks,
         spans=activity.spans,
         causes=activity.causes,
+        simulation=simulation_of(activity.result) if activity.result else None,
         groups=groups,
     )
 

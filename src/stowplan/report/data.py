@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import msgspec
 
 from stowplan.errors import Misfit
+from stowplan.report.simulation import Simulation
 from stowplan.passes.fusion_groups import FusionGroup
 
 REPORT_SCHEMA_VERSION = 1
@@ -189,6 +190,7 @@ class Report:
     Attributes:
         summary: the figures.
         origin: (key, value) pairs from which graph and target can be made again.
+        simulation: everything the simulator counted.
         operators: in plan order.
         blocks: the memory map.
         spans: engine activity, sorted by engine and start.
@@ -204,6 +206,7 @@ class Report:
     blocks: tuple[Block, ...]
     spans: tuple[Span, ...]
     causes: tuple[tuple[str, tuple[tuple[str, int], ...]], ...] = ()
+    simulation: Simulation | None = None
     groups: tuple[FusionGroup, ...] = ()
     schema_version: int = REPORT_SCHEMA_VERSION
 

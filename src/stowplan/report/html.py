@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from stowplan.report.data import OperatorRow, Report, Span, Summary
 from stowplan.report.quantities import human_bytes, human_time, model_title, percent
+from stowplan.report.simulation import simulation_page
 from stowplan.report.text import OBJECTIVE_TITLES, execution_line
 from stowplan.version import VERSION
 
@@ -59,6 +60,7 @@ def render_html(report: Report) -> str:
         categories=[c for c in CATEGORIES if any(b.category == c for b in report.blocks)],
         loaded=any(block.loaded for block in report.blocks),
         engines=bool(report.spans),
+        simulation=simulation_page(report.simulation) if report.simulation else None,
         groups=report.groups,
         facts=_facts(report),
         data=_embedded(report),
