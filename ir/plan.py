@@ -77,7 +77,7 @@ class Proof:
 
     Attributes:
         objective: name of the objective (``offchip``: non-compulsory off-chip bytes; ``peak``:
-            scratchpad bytes; ``cycles``).
+            scratchpad bytes; ``cycles``; ``energy``: picojoules).
         value: the plan's objective value.
         lower_bound: no plan of this graph on this target has a smaller value.
         status: optimal when value equals lower bound.

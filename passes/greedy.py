@@ -17,9 +17,11 @@ from time import monotonic
 
 from stowplan.errors import InternalError, UsageError
 from stowplan.ir.graph import Graph
+from stowplan.ir.memory import MemorySpec
 from stowplan.ir.plan import Plan, Proof
 from stowplan.ir.traffic import peak_bytes, traffic
 from stowplan.passes.assemble import assemble_plan
+from stowplan.passes.energy import energy_bound, energy_model
 from stowplan.passes.greedy_gaps import (
     Kept,
     Timeline,
@@ -64,7 +66,7 @@ def plan_greedy(graph: Graph, target: Target, options: PlanOptions) -> Plan:
     problem = planning_problem(graph, target.memory_spec(options.track_weights))
     problem.check_fits()
     search = _Search(problem, options, _judge(problem, target, options))
-    for _ in search.by_traffic() if options.objective == "offchip" else search.all_orders():
+    for _ in search.by_traffic() if search.traffic_only else search.all_orders():
         if monotonic() - began > options.time_limit_s or options.cancelled():
             break
     placement = search.placement
@@ -88,10 +90,21 @@ Judge = Callable[[tuple[int, ...], Placement], tuple[int, int]]
 
 
 def _judge(problem: PlanningProblem, target: Target, options: PlanOptions) -> Judge:
-    if options.objective == "offchip":
+    # Without direct accesses, energy grows with the bytes moved and with nothing else.
+    by_bytes = options.objective == "energy" and not problem.memory.direct_dram
+    if options.objective == "offchip" or by_bytes:
         return lambda order, placement: (placement.traffic_bytes, placement.peak_bytes)
     if options.objective == "peak":
         return lambda order, placement: (placement.peak_bytes, placement.traffic_bytes)
+    if options.objective == "energy":
+        joules = energy_model(problem.graph, target)
+
+        def energy(order: tuple[int, ...], placement: Placement) -> tuple[int, int]:
+            plan = _assemble(problem, target, options, order, placement)
+            moved = traffic(problem.graph, plan, problem.memory)
+            return joules.predict(moved), placement.traffic_bytes
+
+        return energy
     model = latency_model(problem.graph, target, problem.memory)
 
     def cycles(order: tuple[int, ...], placement: Placement) -> tuple[int, int]:
@@ -112,7 +125,10 @@ class _Search:
         settings = dict(options.settings)
         self._problem = problem
         self._judge = judge
-        self._traffic_only = options.objective == "offchip"
+        direct = problem.memory.direct_dram
+        self.traffic_only = options.objective == "offchip" or (
+            options.objective == "energy" and not direct
+        )
         self._improve = settings.get("improve", "on") == "on"
         self._effort = EFFORT_STEPS
         self._pairs = takeovers(problem)
@@ -180,7 +196,7 @@ class _Search:
                 self._offer(accesses, placement)
                 yield
             settled = placement is not None and placement.traffic_bytes <= wanted
-            if self._effort <= 0 or (settled and self._traffic_only):
+            if self._effort <= 0 or (settled and self.traffic_only):
                 return
 
     def _leave_room(self, accesses: Timeline) -> Iterator[None]:
@@ -245,6 +261,10 @@ def _value_and_bound(
     if options.objective == "peak":
         return peak_bytes(graph, plan), peak_bound(problem), "largest operator"
     moved = traffic(graph, plan, memory)
+    if options.objective == "energy":
+        again = _streamed_again(graph, memory, plan)
+        bound = energy_bound(problem, target, plan, again)
+        return energy_model(graph, target).predict(moved), bound, "computation and least traffic"
     if options.objective == "cycles":
         model = latency_model(graph, target, memory)
         # Where operators reach DRAM, a plan may read less of an input than this one loads.
@@ -252,10 +272,14 @@ def _value_and_bound(
         return model.predict(plan), model.least(compulsory), "computation or compulsory traffic"
     if not moved.streamed_bytes:
         return moved.noncompulsory_bytes, 0, "no traffic beyond the compulsory"
-    # Without transfers only weights streamed again remain, and those no plan avoids.
-    nothing = replace(plan, residencies=(), transfers=(), direct=())
-    bound = traffic(graph, nothing, memory).noncompulsory_bytes
+    bound = _streamed_again(graph, memory, plan)
     return moved.noncompulsory_bytes, bound, "weights streamed again"
+
+
+def _streamed_again(graph: Graph, memory: MemorySpec, plan: Plan) -> int:
+    """Non-compulsory bytes left without transfers: weights streamed again, which none avoids."""
+    nothing = replace(plan, residencies=(), transfers=(), direct=())
+    return traffic(graph, nothing, memory).noncompulsory_bytes
 
 
 def peak_bound(problem: PlanningProblem) -> int:

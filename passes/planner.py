@@ -31,7 +31,7 @@ class Progress:
     elapsed_s: float
 
 
-OBJECTIVES = ("offchip", "peak", "cycles")
+OBJECTIVES = ("offchip", "peak", "cycles", "energy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +39,9 @@ class PlanOptions:
     """Options common to all planners.
 
     Attributes:
-        objective: ``offchip`` (non-compulsory off-chip bytes), ``peak`` (scratchpad bytes) or
-            ``cycles`` (predicted latency with transfers overlapped).
+        objective: ``offchip`` (non-compulsory off-chip bytes), ``peak`` (scratchpad bytes),
+            ``cycles`` (predicted latency with transfers overlapped) or ``energy`` (predicted
+            picojoules). Not every planner knows all of them.
         time_limit_s: planning time after which the best plan so far is returned.
         seed: random seed of whatever is stochastic.
         workers: threads a solver may use.

@@ -11,6 +11,7 @@ from stowplan.ir.check_plan import check_plan
 from stowplan.ir.graph import Graph
 from stowplan.ir.plan import Plan, ProofStatus
 from stowplan.ir.traffic import peak_bytes, traffic
+from stowplan.passes.energy import energy_model
 from stowplan.passes.latency import latency_model
 from stowplan.passes.planner import OBJECTIVES, PlanOptions, Progress
 from stowplan.passes.problem import planning_problem
@@ -37,6 +38,9 @@ def value_of(graph: Graph, target: Target, plan: Plan) -> int:
     if plan.proof.objective == "cycles":
         memory = target.memory_spec(plan.track_weights)
         return latency_model(graph, target, memory).predict(plan)
+    if plan.proof.objective == "energy":
+        moved = traffic(graph, plan, target.memory_spec(plan.track_weights))
+        return energy_model(graph, target).predict(moved)
     return traffic(graph, plan, target.memory_spec(plan.track_weights)).noncompulsory_bytes
 
 

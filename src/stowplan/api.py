@@ -94,7 +94,7 @@ def compile(
             planned as it is unless ``passes`` or ``precision`` are given.
         target: name of a shipped target, a target file, or a target.
         planner: registry name; None takes the best registered.
-        objective: ``offchip``, ``peak`` or ``cycles``.
+        objective: ``offchip``, ``peak``, ``cycles`` or ``energy``.
         time_limit_s: planning time after which the best plan so far is kept.
         precision: plan a float model at the sizes of this element type, ``int8``.
         dims: sizes of symbolic dimensions.

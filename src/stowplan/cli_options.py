@@ -23,6 +23,7 @@ class Objective(StrEnum):
     OFFCHIP = "offchip"
     PEAK = "peak"
     CYCLES = "cycles"
+    ENERGY = "energy"
 
 
 class Dram(StrEnum):

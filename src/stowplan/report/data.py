@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import msgspec
 
 from stowplan.errors import Misfit
-from stowplan.report.simulation import Simulation
 from stowplan.passes.fusion_groups import FusionGroup
+from stowplan.report.simulation import Simulation
 
 REPORT_SCHEMA_VERSION = 1
 
@@ -54,7 +54,7 @@ class Summary:
         checked: the independent checker found no violation.
         cycles: simulated core cycles.
         wall_s: seconds from reading the model to the last result.
-        objective_name: ``offchip``, ``peak`` or ``cycles``.
+        objective_name: ``offchip``, ``peak``, ``cycles`` or ``energy``.
         method: the route by which the planner found the plan.
         bound_source: what proved the bound.
         plan_s: seconds spent planning.

@@ -7,6 +7,7 @@ OBJECTIVE_TITLES = {
     "offchip": "non-compulsory bytes",
     "peak": "peak bytes",
     "cycles": "cycles",
+    "energy": "pJ",
 }
 OPERANDS_SHOWN = 4
 GROUPS_SHOWN = 2
