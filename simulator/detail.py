@@ -112,9 +112,11 @@ def _detail(program: Program, machine: Machine, engines: int) -> detailed.Detail
     ]
     zeros = [np.zeros(engines, dtype=np.int64) for _ in range(10)]
     return detailed.Detail(
-        _integers([0, *accumulate(map(len, segments))]),
-        *(_integers([int(segment[i]) for segment in flat]) for i in range(3)),
-        _integers([0, *accumulate(map(len, computing))]),
+        segment_begin=_integers([0, *accumulate(map(len, segments))]),
+        segment_block=_integers([block for block, _, _ in flat]),
+        segment_count=_integers([count for _, count, _ in flat]),
+        segment_write=_integers([int(write) for _, _, write in flat]),
+        walk_begin=_integers([0, *accumulate(map(len, computing))]),
         walk_word=_integers([first for first, *_ in walks]),
         walk_extent=_integers([extent for _, extent, *_ in walks]),
         walk_rate=_integers([-(-words // cycles) for *_, words, _, cycles in walks]),

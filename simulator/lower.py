@@ -225,7 +225,7 @@ class _Emitter:
 
     def _freeing(self, after: int) -> set[int]:
         """The last piece of each queue, up to piece ``after``, that frees weights."""
-        found = set()
+        found: set[int] = set()
         for eaters in self._eaters.values():
             at = bisect_right(eaters, after, key=lambda eater: eater[0])
             found.update(number for _, number in eaters[at - 1 : at] if at)

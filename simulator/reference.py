@@ -114,8 +114,8 @@ def step_through(program: Program, machine: Machine) -> Timing:
                     run.queues[number].pop(0)
                     del run.running[number]
     counts, clocks = dram.settle(run.now) if dram else (None, 0)
-    rows = (tuple(map(tuple, table)) for table in (causes, spent))
-    return Timing(run.now, tuple(start), tuple(end), *rows, counts, clocks)
+    by_queue, by_command = tuple(map(tuple, causes)), tuple(map(tuple, spent))
+    return Timing(run.now, tuple(start), tuple(end), by_queue, by_command, counts, clocks)
 
 
 def _distinct(run: _Run) -> list[_Running]:

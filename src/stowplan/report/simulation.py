@@ -167,8 +167,10 @@ def _facts(simulation: Simulation) -> tuple[tuple[str, str], ...]:
         ("arrays' peak", f"{roof.peak_macs_per_cycle:,.1f} MACs per cycle"),
     ]
     if simulation.dram is not None:
-        found += [tuple(line.strip().split(maxsplit=1)) for line in _dram_lines(simulation.dram)]
-    return tuple((title, text) for title, text in found)
+        for line in _dram_lines(simulation.dram):
+            title, _, text = line.strip().partition(" ")
+            found.append((title, text.strip()))
+    return tuple(found)
 
 
 def _kinds(bytes_: Sequence[tuple[str, int]]) -> str:
