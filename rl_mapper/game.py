@@ -125,12 +125,13 @@ def new_state(rules: kernels.Rules) -> kernels.State:
         load=table(decisions, 2),
         action=np.zeros(decisions, dtype=np.int64),
         forced=np.zeros(decisions, dtype=np.int64),
-        log=table(4 * kernels.LOG_PER_DECISION * decisions + 3 * steps, 4),
+        log=table(6 * kernels.LOG_PER_DECISION * decisions + 8 * steps, 4),
         marks=np.zeros(decisions + 1, dtype=np.int64),
         length=np.zeros(1, dtype=np.int64),
         low=np.zeros(segments, dtype=np.int64),
         high=np.zeros(segments, dtype=np.int64),
         cost=np.zeros(segments, dtype=np.float64),
+        taken=np.zeros(steps, dtype=np.int64),
     )
 
 

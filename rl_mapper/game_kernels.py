@@ -50,8 +50,8 @@ SCALARS = 5
 ADDRESS, UNTIL, STAY, VALID, WRITTEN, SEEN = range(6)
 HOLD_COLUMNS = 6
 # Columns of State.time, per step.
-DIRECT, READS, ONCHIP, CYCLES_OF, SPARE, LOADED_BYTES, STALLED, SEGMENTS_BEFORE = range(8)
-TIME_COLUMNS = 8
+DIRECT, READS, ONCHIP, CYCLES_OF, SPARE, LOADED_BYTES, STALLED, QUEUED, SEGMENTS_BEFORE = range(9)
+TIME_COLUMNS = 9
 # Columns of State.stay.
 S_STORAGE, S_ADDRESS, S_RESERVED, S_START, S_END, S_LOADED, S_ISSUE, S_DEADLINE, S_FLOOR = range(9)
 STAY_COLUMNS = 9
@@ -86,7 +86,7 @@ class State(NamedTuple):
     Attributes:
         scalar: counts and the latency so far [1, 5].
         hold: where each storage is [V, 6].
-        time: what each step does [N + 1, 8].
+        time: what each step does [N + 1, 9].
         stay: stays on chip, in order of decision [A, 9].
         segment: taken address x time, in order of decision [S, 5].
         load: stay and bytes charged of each LOAD, first in first out [A, 2].
@@ -98,6 +98,7 @@ class State(NamedTuple):
         low: scratch for placement [S].
         high: scratch for placement [S].
         cost: scratch for placement [S].
+        taken: scratch, bytes a LOAD takes from each step [N + 1].
     """
 
     scalar: Ints
@@ -114,6 +115,7 @@ class State(NamedTuple):
     low: Ints
     high: Ints
     cost: NDArray[np.float64]
+    taken: Ints
 
 
 @numba.njit(cache=True)
@@ -321,15 +323,30 @@ def _rewind(state: State, length: int) -> None:
 
 @numba.njit(cache=True)
 def _cycles(rules: Rules, state: State, t: int) -> int:
-    """Cycles of step ``t``: computation, fast memory and DRAM overlap, after stall and latency."""
-    moved = state.time[t, DIRECT] + rules.step[t, STREAMED]
+    """Cycles of step ``t``: computation, fast memory and DRAM overlap, after stall and latency.
+
+    LOADs that are under way share DRAM evenly with direct accesses: while these last, they move as
+    much again. Before the first answer arrives they have it to themselves.
+    """
+    rate = rules.limits[BANDWIDTH]
+    latency = rules.limits[LATENCY] if state.time[t, READS] else 0
+    direct = state.time[t, DIRECT]
+    queued = max(0, state.time[t, QUEUED] - latency * rate)
     longest = max(
         rules.step[t, COMPUTE],
-        -(-moved // rules.limits[BANDWIDTH]),
+        -(-(direct + min(direct, queued) + rules.step[t, STREAMED]) // rate),
         -(-state.time[t, ONCHIP] // rules.limits[BANK_BYTES]),
     )
-    stall = -(-state.time[t, STALLED] // rules.limits[BANDWIDTH])
-    return stall + longest + (rules.limits[LATENCY] if state.time[t, READS] else 0)
+    return -(-state.time[t, STALLED] // rate) + latency + longest
+
+
+@numba.njit(cache=True)
+def _recount(rules: Rules, state: State, t: int) -> None:
+    """Bring the latency up to date after a change to step ``t``."""
+    old, new = state.time[t, CYCLES_OF], _cycles(rules, state, t)
+    if new != old:
+        _set(state, T_TIME, t, CYCLES_OF, new)
+        _set(state, T_SCALAR, 0, CYCLES, state.scalar[0, CYCLES] - old + new)
 
 
 @numba.njit(cache=True)
@@ -378,10 +395,7 @@ def _on_chip(rules: Rules, state: State, a: int) -> None:
     _set(state, T_TIME, t, DIRECT, time[t, DIRECT] - rules.decision[a, DIRECT_BYTES])
     _set(state, T_TIME, t, READS, time[t, READS] - rules.decision[a, DIRECT_READ])
     _set(state, T_TIME, t, ONCHIP, time[t, ONCHIP] + rules.decision[a, ONCHIP_BYTES])
-    old = time[t, CYCLES_OF]
-    new = _cycles(rules, state, t)
-    _set(state, T_TIME, t, CYCLES_OF, new)
-    _set(state, T_SCALAR, 0, CYCLES, state.scalar[0, CYCLES] - old + new)
+    _recount(rules, state, t)
 
 
 @numba.njit(cache=True)
@@ -442,12 +456,41 @@ def _copy(rules: Rules, state: State, a: int) -> bool:
     if floor > t:
         return False
     charge = rules.storage[v, MOVED_BYTES] + rules.limits[LOAD_BYTES]
-    blocked = max(_hiding(rules, state, t, charge), floor)
+    begin = max(_hiding(rules, state, t, charge), floor)
+    near = max(_behind_direct(rules, state, begin, t), floor)
     before = state.length[0]
-    if _load(rules, state, a, charge, blocked, floor):
+    if near == begin:
+        return _load_from(rules, state, a, charge, begin, floor)
+    least = ILLEGAL
+    if _load_from(rules, state, a, charge, near, floor):
+        least = state.scalar[0, CYCLES]
+    _rewind(state, before)
+    if _load_from(rules, state, a, charge, begin, floor):
+        if least == ILLEGAL or state.scalar[0, CYCLES] <= least:
+            return True
+    _rewind(state, before)
+    return least != ILLEGAL and _load_from(rules, state, a, charge, near, floor)
+
+
+@numba.njit(cache=True)
+def _behind_direct(rules: Rules, state: State, begin: int, t: int) -> int:
+    """The first step of [begin, t) after the last whose direct accesses a LOAD would slow down."""
+    for i in range(t - 1, begin - 1, -1):
+        busy = state.time[i, CYCLES_OF] * rules.limits[BANDWIDTH]
+        if 2 * state.time[i, DIRECT] > busy:
+            return i + 1
+    return begin
+
+
+@numba.njit(cache=True)
+def _load_from(rules: Rules, state: State, a: int, charge: int, begin: int, floor: int) -> bool:
+    """Load from step ``begin`` on, or from the first later one from which the space is free."""
+    t = rules.decision[a, STEP]
+    before = state.length[0]
+    if _load(rules, state, a, charge, begin, floor):
         return True
     _rewind(state, before)
-    free = t
+    blocked, free = begin, t
     while free - blocked > 1:
         middle = (free + blocked) // 2
         if _load(rules, state, a, charge, middle, floor):
@@ -455,7 +498,7 @@ def _copy(rules: Rules, state: State, a: int) -> bool:
         else:
             blocked = middle
         _rewind(state, before)
-    return blocked < t and _load(rules, state, a, charge, free, floor)
+    return begin < t and _load(rules, state, a, charge, free, floor)
 
 
 @numba.njit(cache=True)
@@ -478,6 +521,7 @@ def _load(rules: Rules, state: State, a: int, charge: int, begin: int, floor: in
     issue = _queue(state, t, charge)
     if issue < floor or not _move_loads(rules, state, t, charge, first):
         return False
+    _share(rules, state, first, t, issue, charge)
     address = _place(rules, state, rules.storage[v, SIZE], issue, t + 1)
     if address < 0 or not _begin(rules, state, v, address, issue, t, 1, floor):
         return False
@@ -498,6 +542,7 @@ def _take_spare(state: State, begin: int, t: int, charge: int) -> int:
     first = t
     for i in range(t - 1, begin - 1, -1):
         taken = min(need, state.time[i, SPARE])
+        state.taken[i] = taken
         if taken:
             _set(state, T_TIME, i, SPARE, state.time[i, SPARE] - taken)
             _set(state, T_TIME, i, LOADED_BYTES, state.time[i, LOADED_BYTES] + taken)
@@ -507,6 +552,23 @@ def _take_spare(state: State, begin: int, t: int, charge: int) -> int:
             return first
     _set(state, T_TIME, t, STALLED, state.time[t, STALLED] + need)
     return first
+
+
+@numba.njit(cache=True)
+def _share(rules: Rules, state: State, first: int, t: int, issue: int, charge: int) -> None:
+    """Count the bytes queued in each step, after what a new LOAD took from [first, t).
+
+    From its issue on the LOAD itself is in the queue with what it has left. Before, those in front
+    of it, which it moved to earlier windows, have that much less left.
+    """
+    later = charge
+    for i in range(first, t):
+        change = later if i >= issue else later - charge
+        later -= state.taken[i]
+        if change:
+            _set(state, T_TIME, i, QUEUED, state.time[i, QUEUED] + change)
+            if state.time[i, DIRECT]:
+                _recount(rules, state, i)
 
 
 @numba.njit(cache=True)
@@ -625,7 +687,12 @@ def _begin(
 def _room(rules: Rules, state: State) -> bool:
     """Whether the log can take a transfer that touches every step, and simple decisions after."""
     left = rules.decision.shape[0] - state.scalar[0, CURSOR]
-    needed = state.length[0] + 3 * rules.step.shape[0] + LOG_PER_DECISION * left
+    needed = (
+        state.length[0]
+        + 5 * min(rules.step.shape[0], rules.limits[LOOKBACK])
+        + 2 * rules.step.shape[0]
+        + LOG_PER_DECISION * left
+    )
     return bool(needed <= state.log.shape[0])
 
 
