@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal
 
-from stowplan.ir.graph import Graph, Operator, Tensor
+from stowplan.ir.graph import Graph, Operator, Role, Tensor
 from stowplan.ir.operator_kinds import Category, category
 from stowplan.targets.attention_shapes import attention_of
 from stowplan.targets.gemm_cost import Gemm, GemmCost, gemm_cost, mac_rate
@@ -89,7 +89,8 @@ def _array_cost(
 ) -> OperatorCost:
     inputs, outputs = _operands(graph, operator)
     rate = _rate(target, inputs[:2])
-    costs = [gemm_cost(gemm, target.array, rate) for gemm in gemms]
+    weights = len(inputs) > 1 and _is_weight(graph, operator.inputs[1])
+    costs = [gemm_cost(gemm, target.array, rate, weights) for gemm in gemms]
     array = sum(cost.cycles for cost in costs)
     results = sum(tensor.elements for tensor in outputs)
     elements, vector = _epilogue(operator, target, results, outputs)
@@ -163,7 +164,8 @@ def _recurrent_cost(
     """Steps depend on each other, so array and vector unit take turns: their times add up."""
     inputs, outputs = _operands(graph, operator)
     rate = _rate(target, inputs[:3])
-    costs = [gemm_cost(gemm, target.array, rate) for gemm in gemms]
+    weights = all(_is_weight(graph, name) for name in operator.inputs[1:3])
+    costs = [gemm_cost(gemm, target.array, rate, weights) for gemm in gemms]
     array = sum(cost.cycles for cost in costs)
     recurrent = gemms[1]
     width = width_bytes(outputs)
@@ -245,7 +247,12 @@ def _rate(target: Target, tensors: list[Tensor]) -> Fraction:
 
 
 def _slots(costs: Iterable[GemmCost], rate: Fraction) -> int:
-    return -(-sum(cost.macs for cost in costs) * rate.denominator // rate.numerator)
+    return -(-sum(cost.worked_macs for cost in costs) * rate.denominator // rate.numerator)
+
+
+def _is_weight(graph: Graph, name: str) -> bool:
+    """Whether a tensor is a weight, or a view of one."""
+    return graph.tensor[graph.resolve(name)[0]].role is Role.WEIGHT
 
 
 def _once(graph: Graph, names: Iterable[str]) -> tuple[tuple[str, int], ...]:

@@ -33,10 +33,11 @@ of two open RTL arrays under Verilator (``docs/validation.md``), whose elements 
 (multiplier, accumulator; outputs stationary) and ``P = 3`` (weights stationary).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from stowplan.ir.dtypes import DType
+from stowplan.targets.sparsity import kept_terms
 from stowplan.targets.target import Array
 
 
@@ -68,12 +69,14 @@ class GemmCost:
         left_reads: elements of the left operand read, re-reads by later folds included.
         right_reads: elements of the right operand read, likewise.
         macs: multiply-accumulates, padding of partly filled folds not included.
+        worked_macs: the part of them that is not skipped as zeros.
     """
 
     cycles: int
     left_reads: int
     right_reads: int
     macs: int
+    worked_macs: int
 
 
 def mac_rate(array: Array, dtype: DType) -> Fraction:
@@ -83,6 +86,9 @@ def mac_rate(array: Array, dtype: DType) -> Fraction:
     of them slows down in proportion to its bits. Without any list every width runs at one.
     """
     table = {key: Fraction(str(rate)) for key, rate in array.macs_per_unit.items()}
+    brain = table.pop("bf16", None)
+    if brain is not None and dtype is DType.BFLOAT16:
+        return brain
     plain = {int(key): rate for key, rate in table.items() if key.isdigit()}
     floats = {int(key[1:]): rate for key, rate in table.items() if not key.isdigit()}
     for widths in (floats, plain) if dtype.is_float else (plain,):
@@ -95,7 +101,23 @@ def mac_rate(array: Array, dtype: DType) -> Fraction:
     return (plain or floats)[widest] * widest / dtype.bits
 
 
-def gemm_cost(gemm: Gemm, array: Array, rate: Fraction = Fraction(1)) -> GemmCost:
+def gemm_cost(
+    gemm: Gemm, array: Array, rate: Fraction = Fraction(1), weights: bool = False
+) -> GemmCost:
+    """Cost of a product; ``weights``: its right operand are weights, whose zeros may be skipped.
+
+    Sparsity saves cycles alone: bytes and multiply-accumulates are those of the dense product.
+    """
+    dense = _dense_cost(gemm, array, rate)
+    terms = kept_terms(array, gemm.k) if weights else gemm.k
+    if terms == gemm.k:
+        return dense
+    sparse = replace(gemm, k=terms)
+    cycles = _dense_cost(sparse, array, rate).cycles
+    return replace(dense, cycles=min(cycles, dense.cycles), worked_macs=sparse.macs)
+
+
+def _dense_cost(gemm: Gemm, array: Array, rate: Fraction) -> GemmCost:
     """Cheapest mapping of ``gemm``: groups one by one or packed as a block diagonal.
 
     ``p`` groups packed along the diagonal of one product of ``p k`` by ``p n`` share its folds;
@@ -103,7 +125,7 @@ def gemm_cost(gemm: Gemm, array: Array, rate: Fraction = Fraction(1)) -> GemmCos
     convolutions fill the array that way.
     """
     if not gemm.macs:
-        return GemmCost(0, 0, 0, 0)
+        return GemmCost(0, 0, 0, 0, 0)
     sizes = {1, array.cols // gemm.n, array.rows // gemm.k, gemm.groups}
     packings = sorted({min(size, gemm.groups) for size in sizes if size > 0})
     return min((_packed(gemm, array, rate, p) for p in packings), key=lambda cost: cost.cycles)
@@ -132,7 +154,8 @@ def _packed(gemm: Gemm, array: Array, rate: Fraction, packing: int) -> GemmCost:
         cycles += fold_cycles(array, -(-products * count // array.count), _divided(stream, rate))
         left += products * gemm.m * k * left_times
         right += products * gemm.k * gemm.n * size * right_times
-    return GemmCost(cycles * gemm.repeats, left * gemm.repeats, right * gemm.repeats, gemm.macs)
+    moved = left * gemm.repeats, right * gemm.repeats
+    return GemmCost(cycles * gemm.repeats, *moved, gemm.macs, gemm.macs)
 
 
 def _folds(m: int, k: int, n: int, array: Array) -> tuple[int, int, int, int]:

@@ -12,11 +12,14 @@ Dataflow = Literal["output_stationary", "weight_stationary", "input_stationary"]
 FoldMode = Literal["drained", "pipelined"]
 Banking = Literal["spread", "interleaved"]
 DramMode = Literal["bandwidth", "full"]
+SparsityKind = Literal["none", "structured", "run_length"]
 Positive = Annotated[int, Meta(gt=0)]
 NonNegative = Annotated[int, Meta(ge=0)]
 PositiveFloat = Annotated[float, Meta(gt=0)]
 Picojoules = Annotated[float, Meta(ge=0)]
-WidthKey = Annotated[str, Meta(pattern="^f?[0-9]+$")]
+WidthKey = Annotated[str, Meta(pattern="^(f?[0-9]+|bf16)$")]
+Share = Annotated[float, Meta(gt=0, le=1)]
+RunBits = Annotated[int, Meta(ge=1, le=16)]
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -44,13 +47,33 @@ class Scratchpad(Section, frozen=True):
     ports: Positive = 1
 
 
+class Sparsity(Section, frozen=True):
+    """Zero weights that the array skips (``targets.sparsity``).
+
+    Attributes:
+        kind: ``none``; ``structured``: ``kept`` of ``block`` weights; ``run_length``: weights not
+            zero with probability ``density``, zeros as runs of ``run_bits`` bits.
+        kept: weights kept of each block.
+        block: weights of a block.
+        density: share of weights that are not zero.
+        run_bits: bits of a run.
+    """
+
+    kind: SparsityKind = "none"
+    kept: Positive = 2
+    block: Positive = 4
+    density: Share = 1.0
+    run_bits: RunBits = 4
+
+
 class Array(Section, frozen=True):
     """Systolic matrix array of ``rows`` x ``cols`` multiply-accumulate units.
 
     Attributes:
         dataflow: which operand stays in the array.
         macs_per_unit: (element bits -> multiply-accumulates per unit per cycle) for the widest
-            operand; a float operand looks up ``f<bits>`` first, then ``<bits>``.
+            operand; a float operand looks up ``f<bits>`` first, then ``<bits>``; bfloat16 looks up
+            ``bf16`` before both.
         count: identical arrays that share the folds of one operator evenly.
         fold_mode: ``drained``: a fold starts when the one before has left the array;
             ``pipelined``: output-stationary folds follow each other through separate output
@@ -58,6 +81,7 @@ class Array(Section, frozen=True):
         element_stages: registers between an element's operands and its result; if absent 0 when
             ``drained``, and when ``pipelined`` 2 with stationary outputs, else 3.
         double_buffered: the stationary operand of the next fold loads while this one streams.
+        weight_sparsity: zeros among the weights that cost no cycles.
     """
 
     rows: Positive
@@ -68,6 +92,7 @@ class Array(Section, frozen=True):
     fold_mode: FoldMode = "drained"
     element_stages: NonNegative | None = None
     double_buffered: bool = False
+    weight_sparsity: Sparsity = Sparsity()
 
     @property
     def stages(self) -> int:
