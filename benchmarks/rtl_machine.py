@@ -20,6 +20,7 @@ from stowplan.ir.program import CommandKind, Engine, Program
 from stowplan.simulator.tile_program import Move, Operand, Product, TileProgram
 from stowplan.targets.target import (
     Array,
+    Banking,
     Dma,
     Dram,
     Energy,
@@ -59,8 +60,10 @@ class Hardware:
 
     Attributes:
         element_bytes: bytes of an operand's element.
+        read_clock: what the scratchpad reads in one clock reaches the array in the next.
         bytes_per_cycle: lanes to off-chip memory, even so that two streams can share them.
         banked: single-ported banks that conflict; otherwise every master has ports of its own.
+        banking: how the target treats banks.
         turns: two streams use the lanes to memory in turn instead of half each.
     """
 
@@ -79,7 +82,9 @@ class Hardware:
     latency_cycles: int = 10
     setup_cycles: int = 4
     burst_bytes: int = 16
+    read_clock: bool = False
     banked: bool = False
+    banking: Banking = "spread"
     turns: bool = False
 
     @property
@@ -92,6 +97,7 @@ class Hardware:
                 ("pipelined", self.pipelined),
                 ("double-buffered", self.double_buffered),
                 (f"int{8 * self.element_bytes}", self.element_bytes > 1),
+                ("read clock", self.read_clock),
             )
             if on
         ]
@@ -99,12 +105,14 @@ class Hardware:
 
     def target(self) -> Target:
         """The machine as stowplan describes it."""
+        # With stationary outputs the clock of reading is one more stage in front of every element.
+        outputs = self.dataflow == "output_stationary"
         array = {
             "rows": self.rows,
             "cols": self.cols,
             "dataflow": self.dataflow,
             "fold_mode": "pipelined" if self.pipelined else "drained",
-            "element_stages": self.stages,
+            "element_stages": self.stages + (self.read_clock and outputs),
             "double_buffered": self.double_buffered,
         }
         return Target(
@@ -118,6 +126,7 @@ class Hardware:
                 alignment_bytes=16,
                 banks=self.banks,
                 bank_width_bytes=self.bank_width_bytes,
+                banking=self.banking,
             ),
             weight_buffer=WeightBuffer(size_bytes=self.buffer_bytes),
             dma=Dma(setup_cycles=self.setup_cycles, burst_bytes=self.burst_bytes),
@@ -135,6 +144,7 @@ class Hardware:
             "PIPELINED": int(self.pipelined),
             "DOUBLE": int(self.double_buffered),
             "STAGES": self.stages,
+            "READ_CLOCK": int(self.read_clock),
             "PAD_SIZE": self.scratchpad_bytes,
             "BANKED": int(self.banked),
             "BANKS": self.banks,

@@ -81,11 +81,25 @@ def random_case(seed: int, hardware: Hardware) -> Case:
         return Case(problem, hardware, f"{planner}, {weights}", tiles)
 
 
-def as_case(problem: Problem, hardware: Hardware) -> Case:
-    """A problem planned with single buffers and tracked weights."""
+def streamed_case(seed: int, hardware: Hardware) -> Case:
+    """One product whose weights stream in several chunks of whole columns."""
+    rng = random.Random(seed)
+    half = hardware.buffer_bytes // 2
+    k = rng.choice([size for size in (2, 4, 8, 16, 32) if size * hardware.element_bytes <= half])
+    least = half // (k * hardware.element_bytes) + 1
+    m, n = rng.randint(1, 30), rng.randint(least, 3 * least)
+    left, right = _numbers(rng, (m, k), hardware), _numbers(rng, (k, n), hardware)
+    build = _Builder(hardware)
+    operands = build.operand("a", left, Role.INPUT), build.operand("b", right.T, Role.WEIGHT)
+    build.operator("Gemm", operands, build.result("y", (m, n), left @ right, 0)[-1], transB=1)
+    return as_case(build.problem(f"{m}x{k}x{n}"), hardware, track_weights=False)
+
+
+def as_case(problem: Problem, hardware: Hardware, track_weights: bool = True) -> Case:
+    """A problem planned with single buffers."""
     target = hardware.target()
-    plan = slotted_plan(problem.graph, target, 1, True)
-    require_valid(problem.graph, plan, target.memory_spec(True))
+    plan = slotted_plan(problem.graph, target, 1, track_weights)
+    require_valid(problem.graph, plan, target.memory_spec(track_weights))
     return Case(problem, hardware, "single buffers", tile_program(problem.graph, plan, target))
 
 

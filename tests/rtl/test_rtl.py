@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 from benchmarks import rtl_machine
-from benchmarks.rtl import Outcome, array_clocks, judge
+from benchmarks.rtl import array_clocks
 from benchmarks.rtl_machine import Hardware
+from benchmarks.rtl_outcome import Outcome, judge
 from benchmarks.rtl_programs import random_case
 
 from stowplan.ir.program import CommandKind

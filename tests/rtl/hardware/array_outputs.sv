@@ -13,7 +13,8 @@ module array_outputs
     parameter int COLS = 4,
     parameter int WIDTH = 8,
     parameter int STAGES = 0,
-    parameter bit PIPELINED = 0
+    parameter bit PIPELINED = 0,
+    parameter bit READ_CLOCK = 0  // what is read in one clock arrives in the next
 ) (
     input logic clock,
     input logic enable,
@@ -97,6 +98,30 @@ module array_outputs
         right_reads[j].present = 0;
     end
 
+  // What arrives at the edges.
+  logic signed [WIDTH-1:0] left_read[ROWS], left_edge[ROWS], right_read[COLS], right_edge[COLS];
+  logic [2:0] flags_read[ROWS], flags_edge[ROWS];
+  always_comb
+    for (int i = 0; i < ROWS; i++) begin
+      left_read[i] = left_reads[i].present ? left_values[i] : 0;
+      flags_read[i] = {left_token[i].valid, left_token[i].first, left_token[i].last};
+    end
+  always_comb
+    for (int j = 0; j < COLS; j++) right_read[j] = right_reads[j].present ? right_values[j] : 0;
+  if (READ_CLOCK) begin : later
+    initial for (int i = 0; i < ROWS; i++) flags_edge[i] = 0;
+    always_ff @(posedge clock)
+      if (enable) begin
+        left_edge <= left_read;
+        right_edge <= right_read;
+        flags_edge <= flags_read;
+      end
+  end else begin : at_once
+    assign left_edge = left_read;
+    assign right_edge = right_read;
+    assign flags_edge = flags_read;
+  end
+
   // Grid.
   logic signed [WIDTH-1:0] left[ROWS][COLS], right[ROWS][COLS];
   logic [2:0] flags[ROWS][COLS];
@@ -104,9 +129,9 @@ module array_outputs
   logic signed [31:0] value[ROWS][COLS];
   for (genvar i = 0; i < ROWS; i++) begin : grid_row
     for (genvar j = 0; j < COLS; j++) begin : grid
-      if (j == 0) begin : left_edge
-        assign left[i][j] = left_reads[i].present ? left_values[i] : 0;
-        assign flags[i][j] = {left_token[i].valid, left_token[i].first, left_token[i].last};
+      if (j == 0) begin : first_column
+        assign left[i][j] = left_edge[i];
+        assign flags[i][j] = flags_edge[i];
       end else begin : from_left
         logic signed [WIDTH-1:0] kept = 0;
         logic [2:0] kept_flags = 0;
@@ -118,8 +143,8 @@ module array_outputs
         assign left[i][j] = kept;
         assign flags[i][j] = kept_flags;
       end
-      if (i == 0) begin : top_edge
-        assign right[i][j] = right_reads[j].present ? right_values[j] : 0;
+      if (i == 0) begin : first_row
+        assign right[i][j] = right_edge[j];
       end else begin : from_above
         logic signed [WIDTH-1:0] kept = 0;
         always_ff @(posedge clock) if (enable) kept <= right[i-1][j];

@@ -11,6 +11,7 @@ module array_weights
     parameter int WIDTH = 8,
     parameter int STAGES = 3,
     parameter bit DOUBLE = 0,
+    parameter bit READ_CLOCK = 0,  // what is read in one clock arrives in the next
     parameter int STREAMED = 1024  // rows the accumulators have room for
 ) (
     input logic clock,
@@ -33,7 +34,7 @@ module array_weights
   logic [31:0] term = 0, column = 0, row = 0, loaded = 0;
   logic streaming = 0;
   logic [31:0] next_term, next_column, load_term, load_column;
-  logic last_block, loading, take, block_over;
+  logic last_block, loading, block_over;
   token_t token;
 
   assign next_term = term + ROWS >= head.terms ? 0 : term + ROWS;
@@ -42,7 +43,6 @@ module array_weights
   assign load_term = streaming ? next_term : term;
   assign load_column = streaming ? next_column : column;
   assign loading = active && loaded != ROWS && (!streaming || (DOUBLE && !last_block));
-  assign take = DOUBLE ? (streaming ? block_over : loaded == ROWS - 1) : loading;
   assign token = '{active && streaming && row < head.rows, row};
   assign finish = active && enable && block_over && last_block;
 
@@ -96,6 +96,39 @@ module array_weights
         right_reads[j].present = 0;
     end
 
+  // What arrives at the edges. A block goes to work with its last row, or if it was loaded during
+  // another's stream when that one is over.
+  logic signed [WIDTH-1:0] left_read[ROWS], left_edge[ROWS], right_read[COLS], right_edge[COLS];
+  logic shift, put_to_work, first_loaded, take;
+  token_t entering;
+  assign first_loaded = loading && !streaming && loaded == ROWS - 1;
+  always_comb
+    for (int i = 0; i < ROWS; i++) left_read[i] = left_reads[i].present ? left_values[i] : 0;
+  always_comb
+    for (int j = 0; j < COLS; j++) right_read[j] = right_reads[j].present ? right_values[j] : 0;
+  if (READ_CLOCK) begin : later
+    initial begin
+      shift = 0;
+      put_to_work = 0;
+      entering = '0;
+    end
+    always_ff @(posedge clock)
+      if (enable) begin
+        left_edge <= left_read;
+        right_edge <= right_read;
+        shift <= loading;
+        put_to_work <= first_loaded;
+        entering <= lane[ROWS-1];
+      end
+  end else begin : at_once
+    assign left_edge = left_read;
+    assign right_edge = right_read;
+    assign shift = loading;
+    assign put_to_work = first_loaded;
+    assign entering = lane[ROWS-1];
+  end
+  assign take = DOUBLE ? put_to_work || block_over : shift;
+
   // Grid.
   logic signed [WIDTH-1:0] left[ROWS][COLS], weight[ROWS][COLS];
   logic signed [31:0] tapped[ROWS][COLS], sum[ROWS][COLS];
@@ -103,15 +136,15 @@ module array_weights
     for (genvar j = 0; j < COLS; j++) begin : grid
       logic signed [WIDTH-1:0] weight_above;
       logic signed [31:0] sum_above;
-      if (i == 0) begin : top_edge
-        assign weight_above = right_reads[j].present ? right_values[j] : 0;
+      if (i == 0) begin : first_row
+        assign weight_above = right_edge[j];
         assign sum_above = 0;
       end else begin : from_above
         assign weight_above = weight[i-1][j];
         assign sum_above = sum[i-1][j];
       end
-      if (j == 0) begin : left_edge
-        assign left[i][j] = left_reads[i].present ? left_values[i] : 0;
+      if (j == 0) begin : first_column
+        assign left[i][j] = left_edge[i];
       end else begin : from_left
         logic signed [WIDTH-1:0] kept = 0;
         always_ff @(posedge clock) if (enable) kept <= left[i][j-1];
@@ -123,7 +156,7 @@ module array_weights
       ) element (
           .clock,
           .enable,
-          .shift(loading),
+          .shift,
           .take,
           .weight_above,
           .weight_kept(weight[i][j]),
@@ -137,7 +170,7 @@ module array_weights
 
   // Tokens follow the bottom row to the right and through its stages.
   token_t entered[COLS], leaving[COLS];
-  assign entered[0] = lane[ROWS-1];
+  assign entered[0] = entering;
   for (genvar j = 0; j < COLS; j++) begin : bottom
     if (j > 0) begin : from_left
       token_t kept = '0;

@@ -1,6 +1,7 @@
 // Off-chip memory: a request travels LATENCY registers before its data stream begins. BYTES lanes
 // lead to it, shared half and half by a read and a write stream that move in the same clock.
-// With TURNS the streams take all lanes in turn instead.
+// What one of them cannot use, for want of data or of banks, is lost. With TURNS the streams take all
+// lanes in turn instead.
 module dram
   import machine_types::*;
 #(
@@ -16,6 +17,7 @@ module dram
     output logic [31:0] arriving,
     output logic [7:0] data[BYTES],
     input logic offer,
+    input logic ready,
     input logic [31:0] offer_address,
     input logic [31:0] offer_left,
     input logic [31:0] offer_kept,
@@ -43,25 +45,23 @@ module dram
 
   assign now = travelling[LATENCY-1].bytes != 0 ? travelling[LATENCY-1] : left;
 
-  always_comb begin
-    logic reading, both;
-    int unsigned read_lanes, write_lanes;
-    reading = now.bytes != 0;
-    both = reading && offer;
-    read_lanes = BYTES;
-    write_lanes = BYTES;
-    if (both && TURNS) begin
+  logic both;
+  logic [31:0] read_lanes, write_lanes;
+  assign both = now.bytes != 0 && offer;
+  always_comb
+    if (!both) begin
+      read_lanes = BYTES;
+      write_lanes = BYTES;
+    end else if (TURNS) begin
       read_lanes = last_was_read ? 0 : BYTES;
       write_lanes = last_was_read ? BYTES : 0;
-    end else if (both) begin
+    end else begin
       read_lanes = BYTES / 2;
       write_lanes = BYTES / 2;
     end
-    arriving = now.bytes < read_lanes ? now.bytes : read_lanes;
-    taken = 0;
-    if (offer) taken = offer_left < write_lanes ? offer_left : write_lanes;
-    for (int b = 0; b < BYTES; b++) data[b] = cells[(now.address+b)%SIZE];
-  end
+  assign arriving = now.bytes < read_lanes ? now.bytes : read_lanes;
+  assign taken = !offer || !ready ? 0 : offer_left < write_lanes ? offer_left : write_lanes;
+  always_comb for (int b = 0; b < BYTES; b++) data[b] = cells[(now.address+b)%SIZE];
 
   always_ff @(posedge clock) begin
     travelling[0].address <= request_address;

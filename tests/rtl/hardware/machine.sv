@@ -11,6 +11,7 @@ module machine
     parameter bit PIPELINED = 0,
     parameter bit DOUBLE = 0,
     parameter int STAGES = 0,
+    parameter bit READ_CLOCK = 0,
     parameter int PAD_SIZE = 8192,
     parameter bit BANKED = 0,
     parameter int BANKS = 16,
@@ -60,7 +61,7 @@ module machine
   );
   dram #(.BYTES(BYTES), .LATENCY(LATENCY), .SIZE(DRAM_SIZE), .TURNS(TURNS)) memory (
       .clock, .request, .request_address(head_in.dram), .request_bytes(head_in.moved), .arriving,
-      .data(in_data), .offer(offer && out_ready), .offer_address(head_out.dram + sent),
+      .data(in_data), .offer, .ready(out_ready), .offer_address(head_out.dram + sent),
       .offer_left(head_out.moved - sent),
       .offer_kept(sent < head_out.size ? head_out.size - sent : 0), .offer_data(out_data), .taken
   );
@@ -101,14 +102,16 @@ module machine
 
   if (WEIGHTS) begin : stationary_weights
     array_weights #(
-        .ROWS(ROWS), .COLS(COLS), .WIDTH(WIDTH), .STAGES(STAGES), .DOUBLE(DOUBLE)
+        .ROWS(ROWS), .COLS(COLS), .WIDTH(WIDTH), .STAGES(STAGES), .DOUBLE(DOUBLE),
+        .READ_CLOCK(READ_CLOCK)
     ) array (
         .clock, .enable(ready), .active(active[ARRAY]), .head(head_array), .finish(finish[ARRAY]),
         .left_reads, .right_reads, .left_values, .right_values, .results
     );
   end else begin : stationary_outputs
     array_outputs #(
-        .ROWS(ROWS), .COLS(COLS), .WIDTH(WIDTH), .STAGES(STAGES), .PIPELINED(PIPELINED)
+        .ROWS(ROWS), .COLS(COLS), .WIDTH(WIDTH), .STAGES(STAGES), .PIPELINED(PIPELINED),
+        .READ_CLOCK(READ_CLOCK)
     ) array (
         .clock, .enable(ready), .active(active[ARRAY]), .head(head_array), .finish(finish[ARRAY]),
         .left_reads, .right_reads, .left_values, .right_values, .results
