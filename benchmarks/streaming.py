@@ -1,12 +1,13 @@
 """Speed of the streaming simulator, and the FIFO depths that attention needs.
 
-    python -m benchmarks.streaming [--rounds 5]
+    python -m benchmarks.streaming [--rounds 5] [--markdown FILE]
 
 Times are CPU seconds of one core for a whole call of ``simulate``, compiled, best of ``--rounds``.
 """
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from random import Random
 from time import process_time
 
@@ -188,17 +189,48 @@ _VARIANTS: tuple[Variant, ...] = ("naive", "online")
 _ALL_VARIANTS: tuple[Variant, ...] = ("naive", "reordered", "online")
 
 
+def markdown(tables: Sequence[Table]) -> str:
+    """The results page with these tables."""
+    parts = [_INTRODUCTION]
+    for table in tables:
+        rows = [[str(column.header) for column in table.columns], ["---"] * len(table.columns)]
+        cells = zip(*(column.cells for column in table.columns), strict=True)
+        rows += [list(map(str, line)) for line in cells]
+        parts.append(f"## {table.title}\n")
+        parts.append("\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n")
+    return "\n".join(parts)
+
+
+_INTRODUCTION = """# Streaming networks: speed, and the FIFOs that attention needs
+
+`python -m benchmarks.streaming --markdown benchmarks/results/streaming.md`; CPU seconds of one core for
+whole calls of `simulate` (checks and conversions of the network included), warm, best of several.
+"Simulated one by one" are the firings outside jumps over periods. Time follows firings, not cycles: a
+thousand times the cycles per firing change nothing, ten times the firings take ten times as long,
+beyond the constant part of a call (0.3 to 3 ms). Periodic networks take the time of their first
+periods whatever their length. The first call ever compiles for about 20 CPU seconds; the result is
+cached.
+"""
+
+
 def main() -> None:
-    """Print the tables."""
+    """Print or write the tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=5)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--markdown", type=Path, metavar="FILE")
+    arguments = parser.parse_args()
+    rounds = arguments.rounds
     simulate_with_effort(irregular(10, 1))
+    tables = (
+        *(steady_table(rounds), irregular_table(rounds), reference_table(rounds)),
+        depth_table(),
+    )
+    if arguments.markdown is not None:
+        arguments.markdown.write_text(markdown(tables), "utf-8")
+        return
     console = Console(width=150)
-    console.print(steady_table(rounds))
-    console.print(irregular_table(rounds))
-    console.print(reference_table(rounds))
-    console.print(depth_table())
+    for table in tables:
+        console.print(table)
 
 
 if __name__ == "__main__":
