@@ -57,16 +57,16 @@ def build(network: Network, jobs: Sequence[Job], joined_bytes: int) -> Graph:
         return graph
     pieces = Pieces(network, jobs, joined_bytes)
     sunk = frozenset(name for name in graph.tensor if _sinks(network, pieces, name))
+    units = {unit.operator.name for unit in network.units}
+    kept = [op for op in graph.operators if op.name not in units and sunk.isdisjoint(op.outputs)]
+    builder = _Builder(network, pieces, sunk)
+    operators = [builder.operator(job) for job in jobs]
     tensors = [
         tile
         for tensor in graph.tensors
         if tensor.name not in sunk
         for tile in pieces.tensors(tensor)
     ]
-    units = {unit.operator.name for unit in network.units}
-    kept = [op for op in graph.operators if op.name not in units and sunk.isdisjoint(op.outputs)]
-    builder = _Builder(network, pieces, sunk)
-    operators = [builder.operator(job) for job in jobs]
     tensors += builder.sums
     return _with_views(graph.replace(tuple(tensors), tuple(operators)), kept)
 

@@ -427,6 +427,12 @@ def _gather(graph: Graph, op: Operator) -> Footprint | None:
     return Footprint(_all_but(count), (data, lambda box: box[axis : axis + rank]))
 
 
+def _expand(graph: Graph, op: Operator) -> Footprint | None:
+    source, result = (graph.tensor[n].shape for n in (op.inputs[0], op.outputs[0]))
+    need = broadcast(source, result)
+    return None if need is None else Footprint(_all_but(len(result)), (need,))
+
+
 def _pad(graph: Graph, op: Operator) -> Footprint | None:
     source, result = (graph.tensor[n].shape for n in (op.inputs[0], op.outputs[0]))
     pads, axes = integers(op, "pads"), integers(op, "axes") or tuple(range(len(source)))
@@ -494,6 +500,7 @@ _RULES: dict[str, Callable[[Graph, Operator], Footprint | None]] = {
     "Transpose": _transpose,
     "Concat": _concat,
     "QLinearConcat": _concat,
+    "Expand": _expand,
     "Gather": _gather,
     "Pad": _pad,
     "Resize": _resize,

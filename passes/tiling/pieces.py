@@ -1,9 +1,9 @@
 """How tensors are cut into pieces, and which pieces share a storage.
 
 A tensor is cut where some tile of its producer or of a reader begins or ends. Where the pieces lie
-one after another in memory, neighbours are joined into storages of at least ``joined_bytes``, of
-which they are views: a storage takes whole alignment units, and thousands of tiny ones would waste
-most of the scratchpad.
+one after another in memory, neighbours are joined into storages of at least ``joined_bytes``, and
+tiles read and write views of them: a storage takes whole alignment units, and thousands of tiny
+ones would waste most of the scratchpad.
 """
 
 from bisect import bisect_left, bisect_right
@@ -15,6 +15,9 @@ from math import prod
 from stowplan.ir.graph import Alias, Interval, Tensor
 from stowplan.passes.tiling.boxes import Box, extents, full
 from stowplan.passes.tiling.network import Network, Unit
+
+CELLS = 4
+"""Storages may be smaller by this factor where a tensor is cut along further dimensions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,7 @@ class Job:
 
 
 class Pieces:
-    """How each tensor is cut. Built once from all jobs, then only read."""
+    """How each tensor is cut. Built once from all jobs; remembers which views were asked for."""
 
     def __init__(self, network: Network, jobs: Iterable[Job], joined_bytes: int) -> None:
         self._network = network
@@ -63,6 +66,7 @@ class Pieces:
         self._bounds = {name: [sorted(side) for side in sides] for name, sides in cuts.items()}
         self._whole = {name: full(network.graph.tensor[name].shape) for name in self._bounds}
         self._named: dict[tuple[str, Box], str] = {}
+        self._views: dict[tuple[str, Box], dict[Box, None]] = {}
         self._storages = {
             name: found for name in self._bounds if (found := self._joined(name)) is not None
         }
@@ -78,69 +82,83 @@ class Pieces:
             side.update(interval)
 
     def _joined(self, name: str) -> tuple[int, list[int]] | None:
-        """Dimension and boundaries of storages, if the pieces follow one another in memory."""
+        """Dimension and boundaries of storages, if pieces follow one another in memory along it.
+
+        That is the first dimension cut, if those before it have extent one; between two boundaries
+        of every other dimension the pieces of a storage then lie one behind another.
+        """
         tensor, sides = self._network.graph.tensor[name], self._bounds[name]
-        axes = [axis for axis, side in enumerate(sides) if len(side) > 2]
-        if len(axes) != 1 or prod(tensor.shape[: axes[0]]) != 1 or tensor.dtype.bits % 8:
+        axis = next((axis for axis, side in enumerate(sides) if len(side) > 2), None)
+        if axis is None or prod(tensor.shape[:axis]) != 1 or tensor.dtype.bits % 8:
             return None
-        row = prod(tensor.shape[axes[0] + 1 :]) * tensor.dtype.bits // 8
+        cells = prod(len(side) - 1 for side in sides[axis + 1 :])
+        row = prod(tensor.shape[axis + 1 :]) * tensor.dtype.bits // (8 * cells)
+        least = self._joined_bytes if cells == 1 else self._joined_bytes // CELLS
         bounds = [0]
-        for bound in sides[axes[0]][1:]:
-            if (bound - bounds[-1]) * row >= self._joined_bytes:
+        for bound in sides[axis][1:]:
+            if (bound - bounds[-1]) * row >= least:
                 bounds.append(bound)
-        extent = tensor.shape[axes[0]]
+        extent = tensor.shape[axis]
         if bounds[-1] != extent:
             if len(bounds) > 1:
                 bounds.pop()
             bounds.append(extent)
-        return axes[0], bounds
+        return axis, bounds
 
     def tiled(self, tensor: str) -> bool:
         """Whether the tensor lies in several storages."""
         if tensor in self._storages:
-            return len(self._storages[tensor][1]) > 2
+            axis, bounds = self._storages[tensor]
+            others = self._bounds[tensor][axis + 1 :]
+            return len(bounds) > 2 or any(len(side) > 2 for side in others)
         return any(len(side) > 2 for side in self._bounds.get(tensor, ()))
 
     def tensors(self, tensor: Tensor) -> Iterator[Tensor]:
-        """The tensors that stand for one: its storages, and the pieces of joined ones."""
+        """The tensors that stand for one: its storages, and the views of them that were asked for.
+
+        Call it after :meth:`meeting` has been asked for all that is read and written.
+        """
         if tensor.name not in self._bounds:
             yield tensor
             return
-        whole = full(tensor.shape)
+        whole = self._whole[tensor.name]
         for storage in self._storage_boxes(tensor.name):
             base = self._name(tensor.name, storage)
-            own = tensor if storage == whole else _tile(tensor, base, storage)
-            yield own
-            for box in self._pieces(tensor.name, storage):
-                if box != storage:
-                    tile = _tile(tensor, self._name(tensor.name, box), box)
-                    yield replace(tile, alias=Alias(base, _offset(tensor, storage, box)))
+            yield tensor if storage == whole else _tile(tensor, base, storage)
+            for box in self._views.get((tensor.name, storage), ()):
+                tile = _tile(tensor, self._name(tensor.name, box), box)
+                yield replace(tile, alias=Alias(base, _offset(tensor, storage, box)))
 
     def meeting(self, tensor: str, box: Box) -> list[tuple[str, Box]]:
-        """Names and regions of what to read or write for ``box``: storages inside it whole."""
+        """Names and regions of what to read or write for ``box``: per storage, one part of it."""
         if tensor not in self._bounds:
             return [(tensor, full(self._network.graph.tensor[tensor].shape))]
         if tensor not in self._storages:
             return [(self._name(tensor, each), each) for each in self._pieces(tensor, box)]
         axis, bounds = self._storages[tensor]
-        whole = full(self._network.graph.tensor[tensor].shape)
-        lower, upper = box[axis]
         found = []
-        for begin, end in _within(bounds, lower, upper):
-            storage = (*whole[:axis], (begin, end), *whole[axis + 1 :])
-            if lower <= begin and end <= upper:
-                found.append(storage)
-            else:
-                part = (*box[:axis], (max(lower, begin), min(upper, end)), *box[axis + 1 :])
-                found += self._pieces(tensor, part)
-        return [(self._name(tensor, each), each) for each in found]
+        for storage in self._cells(tensor, box, bounds):
+            lower, upper = storage[axis]
+            side = (max(lower, box[axis][0]), min(upper, box[axis][1]))
+            part = (*storage[:axis], side, *storage[axis + 1 :])
+            if part != storage:
+                self._views.setdefault((tensor, storage), {})[part] = None
+            found.append((self._name(tensor, part), part))
+        return found
 
     def _storage_boxes(self, tensor: str) -> list[Box]:
         whole = self._whole[tensor]
         if tensor not in self._storages:
             return self._pieces(tensor, whole)
-        axis, bounds = self._storages[tensor]
-        return [(*whole[:axis], side, *whole[axis + 1 :]) for side in pairwise(bounds)]
+        return self._cells(tensor, whole, self._storages[tensor][1])
+
+    def _cells(self, tensor: str, box: Box, bounds: list[int]) -> list[Box]:
+        """Joined storages that share an element with ``box``."""
+        axis = self._storages[tensor][0]
+        sides = [*self._bounds[tensor]]
+        sides[axis] = bounds
+        cells = (tuple(_within(side, *each)) for side, each in zip(sides, box, strict=True))
+        return list(product(*cells))
 
     def _pieces(self, tensor: str, box: Box) -> list[Box]:
         """The pieces that share an element with ``box``."""
@@ -178,5 +196,5 @@ def _offset(tensor: Tensor, storage: Box, box: Box) -> int:
     """Bytes from the start of a storage to a piece that is contiguous in it."""
     elements = 0
     for axis, ((start, _), (lower, _)) in enumerate(zip(storage, box, strict=True)):
-        elements += (lower - start) * prod(tensor.shape[axis + 1 :])
+        elements += (lower - start) * prod(extents(storage[axis + 1 :]))
     return elements * tensor.dtype.bits // 8
