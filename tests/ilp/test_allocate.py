@@ -118,6 +118,7 @@ def test_node_limit_decides_alike_every_time() -> None:
     capacity = allocate(lower, upper, size, time_limit_s=60.0).lower_bound
     answers = [pack(lower, upper, size, capacity, 600.0, node_limit=3000) for _ in range(2)]
     assert answers[0].nodes == answers[1].nodes <= 3000 + 1
+    assert answers[0].offsets is not None and answers[1].offsets is not None
     assert np.array_equal(answers[0].offsets, answers[1].offsets)
 
 
