@@ -7,8 +7,8 @@
 was simulated on ``edge-npu`` with the scratchpad of that size, at int8, weights streamed.
 
 * ``layer``: each layer reads its operands from DRAM and leaves its result there; inside a layer,
-  tiles keep what they share. Of the tilings of each layer alone, that with the fewest bytes and
-  that with fewer, larger tiles are planned, and the plan that moves less is taken.
+  tiles keep what they share. Each layer is cut into the tiles that move fewest bytes, found by
+  replaying it alone.
 * ``greedy``: the tiling of ``--tile always``, planned by ``greedy``.
 * ``lns``: tilings searched with ``--effort``, planned by ``lns``.
 
@@ -29,8 +29,12 @@ from stowplan.errors import StowplanError
 from stowplan.ir.graph import Graph, Role
 from stowplan.ir.onnx_import import import_model
 from stowplan.ir.traffic import traffic
-from stowplan.passes.pipeline import default_pipeline
+from stowplan.passes.pipeline import default_pipeline, print_pass, run_pipeline
 from stowplan.passes.planner import PlanOptions
+from stowplan.passes.tile_choice import joined_bytes, tile_groups
+from stowplan.passes.tile_groups import print_cuts
+from stowplan.passes.tile_search import SearchLimits, search_layers
+from stowplan.passes.tiling.network import Network
 from stowplan.passes.tiling.tile import Tile
 from stowplan.recipe import LIGHT_PREFIX, Recipe, light_networks, model_path
 from stowplan.targets.load import load_target
@@ -127,7 +131,7 @@ def wanted(model: str, only: str) -> bool:
 def run(model: str, size: str, method: str, effort: int, time_limit_s: float) -> Row:
     """Tile, plan, check and simulate one model by one method."""
     name = Path(model).stem if "/" in model else model
-    graph = import_model(model_path(model), dims=_dims(model)).graph
+    graph = import_model(model_path(model), dims={}).graph
     row = Row(name, size, method, is_cnn(graph))
     began = time.process_time()
     try:
@@ -161,16 +165,19 @@ def _compiled(
 
 
 def layer_by_layer(model: str, recipe: Recipe) -> api.Compiled:
-    """The better of two tilings of each layer alone, nothing kept between layers."""
+    """Each layer in the tiles that move fewest bytes, nothing kept between layers."""
     target = load_target(recipe.target, recipe.overrides)
-    usual = Tile.of(target, fuse=False)
+    usual = Tile.of(target)
+    before, after = default_pipeline(recipe.precision, usual).split(f",{print_pass(usual)}")
+    graph = import_model(model_path(model), dims=dict(recipe.dims)).graph
+    network = Network(run_pipeline(graph, before), recipe.track_weights)
+    memory = target.memory_spec(recipe.track_weights)
+    limits = SearchLimits(replays=1, tile_bytes=1)
+    cuts = search_layers(network, memory, joined_bytes(target), limits)
+    tiles = print_pass(tile_groups(target, print_cuts(cuts), recipe.track_weights))
+    alone = replace(recipe, passes=f"{before},{tiles}{after}", precision=None, tile="auto")
     options = PlanOptions(settings=(("fusion", "off"),))
-    plans = []
-    for tile in (usual, replace(usual, overhead=0, rows=0, cols=0)):
-        passes = default_pipeline(recipe.precision, tile)
-        alone = replace(recipe, passes=passes, precision=None, tile="auto")
-        plans.append(api.plan_problem(api.prepare(model, alone), "greedy", options))
-    return min(plans, key=lambda compiled: compiled.plan.proof.value)
+    return api.plan_problem(api.prepare(model, alone), "greedy", options)
 
 
 def is_cnn(graph: Graph) -> bool:
@@ -193,15 +200,9 @@ def _recipe(model: str, size: str) -> Recipe:
     precision = None if Path(model).stem.startswith("q8_") else "int8"
     return Recipe(
         overrides=(f"scratchpad.size={size}",),
-        dims=tuple(sorted(_dims(model).items())),
         precision=precision,
         tile="always",
     )
-
-
-def _dims(model: str) -> dict[str, int]:
-    """Symbolic dimensions: none of the networks has any but a batch, which they fix."""
-    return {}
 
 
 def tables(rows: Sequence[Row]) -> str:

@@ -34,6 +34,7 @@ class Replayed:
         tiles: how many there are.
         moved: per tensor, the bytes of it that are moved.
         streamed: per unit index, bytes of weights streamed.
+        misfits: indices of units some tile of which does not fit.
     """
 
     over_bytes: int
@@ -41,6 +42,7 @@ class Replayed:
     tiles: int
     moved: dict[str, int]
     streamed: dict[int, int]
+    misfits: frozenset[int]
 
 
 class Replay:
@@ -55,13 +57,15 @@ class Replay:
         """Cost of ``jobs``, run one after another by themselves."""
         problem, parents = self._problem(jobs)
         streamed = self._streamed(jobs)
-        demands = map(problem.demand, range(problem.operators))
-        over = max(0, max(demands, default=0) - self._memory.capacity_bytes)
+        capacity = self._memory.capacity_bytes
+        demands = [problem.demand(o) for o in range(problem.operators)]
+        over = max(0, max(demands, default=0) - capacity)
+        large = (job.unit.index for job, d in zip(jobs, demands, strict=True) if d > capacity)
         order = tuple(range(problem.operators))
         accesses = timeline(problem, order, pairs=takeovers(problem))
         moved = {} if over else self._moved(accesses, parents)
         total = sum(moved.values()) + sum(streamed.values())
-        return Replayed(over, total, len(jobs), moved, streamed)
+        return Replayed(over, total, len(jobs), moved, streamed, frozenset(large))
 
     def _moved(self, accesses: Timeline, parents: Sequence[str]) -> dict[str, int]:
         capacity = self._memory.capacity_bytes

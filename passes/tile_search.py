@@ -14,7 +14,7 @@ from itertools import product
 
 from stowplan.errors import UsageError
 from stowplan.ir.memory import MemorySpec
-from stowplan.passes.tile_groups import Cut, cut_of, group_of, sinks
+from stowplan.passes.tile_groups import Cut, cut_of, group_of, groups_of, sinks
 from stowplan.passes.tile_replay import Replay, Replayed
 from stowplan.passes.tiling.build import jobs_of
 from stowplan.passes.tiling.choose import choose
@@ -34,6 +34,9 @@ CHAIN_SHARE = 0.95
 MARGIN = 2
 """Groups on either side that are replayed with a move."""
 LONGEST_CHAIN = 40
+SHRINK = 0.85
+REPAIRS = 12
+"""Factor by which a unit's space shrinks when its tiles turn out too large, and how often."""
 _LADDER = tuple(sorted({n * 2**k for n in (2, 3, 5, 7) for k in range(9)}))
 _COUNTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 
@@ -64,6 +67,34 @@ def search_tilings(
     seeds = list(dict.fromkeys(_proposals(network, memory, limits)))
     cuts = min(seeds, key=state.score)
     return state.climb(cuts)
+
+
+def search_layers(
+    network: Network, memory: MemorySpec, joined_bytes: int, limits: SearchLimits
+) -> tuple[Cut, ...]:
+    """The best tiles of each unit run by itself, its operands and its result in DRAM.
+
+    Nothing else is tried than other grids, as long as one helps; ``limits.replays`` is no bound.
+    Where pieces cut for other units make a tile too large, its unit is cut for less space.
+    """
+    known: dict[tuple[object, ...], Cut] = {}
+    share = dict.fromkeys(range(len(network.units)), 1.0)
+    replay = Replay(network, memory, joined_bytes)
+    for _ in range(REPAIRS):
+        cuts = []
+        for unit in network.units:
+            key = (unit.form, share[unit.index])
+            if key not in known:
+                capacity = int(memory.capacity_bytes * share[unit.index])
+                narrowed = replace(memory, capacity_bytes=capacity)
+                state = _State(network, narrowed, joined_bytes, limits)
+                known[key] = state.alone(unit.index)
+            cuts.append(replace(known[key], first=unit.index, last=unit.index + 1))
+        misfits = replay.run(jobs_of(network, groups_of(network, cuts))).misfits
+        if not misfits:
+            break
+        share |= {index: share[index] * SHRINK for index in misfits}
+    return tuple(cuts)
 
 
 def _proposals(
@@ -150,6 +181,16 @@ class _State:
                 if self._over():
                     break
         return cuts
+
+    def alone(self, index: int) -> Cut:
+        """The best grid of one unit, found from what the cost model likes and from none."""
+        cut = min((self._single(index), Cut(index, index + 1)), key=lambda c: self.score((c,)))
+        while True:
+            moves = [replace(cut, grid=grid) for grid in self._regridded(cut)]
+            best = min(moves, key=lambda move: self.score((move,)), default=cut)
+            if self.score((best,)) >= self.score((cut,)):
+                return cut
+            cut = best
 
     def _over(self) -> bool:
         return self._spent >= self._limits.replays or self._limits.cancelled()
