@@ -86,6 +86,7 @@ class PlanningProblem:
             capacity_bytes=self.memory.capacity_bytes,
             operands=tuple(operands),
             smallest_capacity_bytes=max(map(self.demand, range(self.operators))),
+            tile_of=self.graph.operators[operator].parent or "",
         )
 
 

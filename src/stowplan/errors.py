@@ -41,6 +41,7 @@ class Misfit:
         capacity_bytes: bytes the scratchpad has.
         operands: (storage name, size in bytes) of each operand, largest first.
         smallest_capacity_bytes: the smallest scratchpad under which every operator fits.
+        tile_of: the operator it is a tile of, when it could not be cut more finely.
     """
 
     operator: str
@@ -48,6 +49,7 @@ class Misfit:
     capacity_bytes: int
     operands: tuple[tuple[str, int], ...]
     smallest_capacity_bytes: int
+    tile_of: str = ""
 
 
 class InfeasiblePlanError(StowplanError):
@@ -59,12 +61,16 @@ class InfeasiblePlanError(StowplanError):
         self.misfit = misfit
         over = misfit.needed_bytes - misfit.capacity_bytes
         operands = ", ".join(f"{name} ({size:,} B)" for name, size in misfit.operands)
+        what, lever = f"operator {misfit.operator!r}", "split the operator into tiles, "
+        if misfit.tile_of:
+            what = f"tile {misfit.operator!r} of operator {misfit.tile_of!r}, cut no finer,"
+            lever = ""
         super().__init__(
-            f"operator {misfit.operator!r} does not fit: it needs {misfit.needed_bytes:,} bytes at "
+            f"{what} does not fit: it needs {misfit.needed_bytes:,} bytes at "
             f"once ({operands}) and the scratchpad has {misfit.capacity_bytes:,}, "
             f"{over:,} too few. The smallest scratchpad that would do is "
-            f"{misfit.smallest_capacity_bytes:,} bytes: raise scratchpad.size, split the operator "
-            f"into tiles, or choose a target whose operators read DRAM directly."
+            f"{misfit.smallest_capacity_bytes:,} bytes: raise scratchpad.size, {lever}or choose a "
+            f"target whose operators read DRAM directly."
         )
 
 
