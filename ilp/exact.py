@@ -3,14 +3,16 @@
 Stages, each only while the bound is below the best plan:
 
 1. ``greedy`` gives the first plan; a plan without avoidable traffic ends it.
-2. ``ilp.search`` finds the best order and residencies by space alone, with growing width. Its
-   bound holds for the joint problem because addresses only restrict it further.
+2. ``ilp.blocks`` splits the problem where it falls apart. For each block the best residencies of
+   several heuristic orders are found, then ``ilp.search`` finds the best order and residencies by
+   space alone, with growing width. The sum of the blocks' bounds holds for the joint problem
+   because addresses only restrict it further.
 3. ``ilp.packing`` finds addresses. When it does, plan and bound meet and the plan is a joint
-   optimum. When it does not, the search is repeated with less space for schedules of the same cost
-   that leave room, and the schedule is placed with further evictions for the time being.
-4. ``ilp.joint`` decides what is left of small problems: order, residencies and addresses in one
+   optimum. When it does not, the schedule is placed with further evictions for the time being, and
+   the search is repeated with less space for schedules of the same cost that leave room.
+4. ``ilp.neighbourhood`` improves what a narrow search leaves open, before the search is widened.
+5. ``ilp.joint`` decides what is left of small problems: order, residencies and addresses in one
    CP-SAT model.
-5. ``ilp.neighbourhood`` improves what is too wide to be searched completely.
 
 Operators that reach DRAM directly are planned greedily: only the trivial bound is claimed there.
 
@@ -18,27 +20,32 @@ Settings (for ablation): ``sequences``, ``free_moves``, ``slack``, ``joint``, ``
 ``width`` (most labels per layer), ``pack`` (``full`` or ``fit``: best-fit only).
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from stowplan.ilp.blocks import Blocks
 from stowplan.ilp.incumbent import Incumbent
 from stowplan.ilp.joint import improve_jointly
+from stowplan.ilp.latency import improve_latency
 from stowplan.ilp.neighbourhood import improve_locally
-from stowplan.ilp.packing import pack
+from stowplan.ilp.packing import FINAL_EFFORT, FIRST_EFFORT, pack
 from stowplan.ilp.peak import improve_peak
+from stowplan.ilp.region import Space
 from stowplan.ilp.repair import place_with_evictions
 from stowplan.ilp.schedule import Schedule, space_bytes, traffic_bytes
-from stowplan.ilp.search import SearchOptions, SearchResult, Tables, search, timed, widths
+from stowplan.ilp.search import schedule_of, timed, widths
 from stowplan.ilp.settings import choice, number, read_settings, switch
 from stowplan.ir.graph import Graph
 from stowplan.ir.plan import Plan
+from stowplan.passes.order import candidate_orders
 from stowplan.passes.planner import PlanOptions
 from stowplan.targets.target import Target
 
 BOUND_SOURCE = "search over orders and residencies by space"
 PACK_SHARE = 0.3
-FIRST_PACK_S = 1.0
-FINAL_PACK_S = 20.0
-LOCAL_SHARE = 0.5
+FOLLOW_WIDTH = 64
+FIRST_WIDTH = 64
+SLACK_WIDTHS = (64, 4096)
 SLACK = (0.99, 0.97, 0.94, 0.9, 0.85)
 """Fractions of the space searched for schedules that leave room to pack."""
 
@@ -98,6 +105,8 @@ def _plan(graph: Graph, target: Target, options: PlanOptions, planner: str) -> P
         try:
             if options.objective == "peak":
                 improve_peak(best)
+            elif options.objective == "cycles":
+                improve_latency(best, plan_exact, settings.joint)
             else:
                 _improve(best, settings)
         except KeyboardInterrupt:
@@ -108,74 +117,93 @@ def _plan(graph: Graph, target: Target, options: PlanOptions, planner: str) -> P
 def _improve(best: Incumbent, settings: ExactSettings) -> None:
     if best.done():
         return
-    tables = Tables(best.problem, settings.sequences)
-    found: Schedule | None = None
-    for width in widths(settings.width):
-        share = LOCAL_SHARE if settings.lns else 1.0
-        outcome = _search(best, tables, settings, width, share)
-        if not outcome.finished:
-            break
-        best.raise_bound(outcome.bound + best.constant, BOUND_SOURCE)
-        if outcome.schedule is not None:
-            found = outcome.schedule
-            _settle(best, tables, settings, outcome, width)
-        if best.done() or outcome.bound == outcome.cost or best.planner == "lns":
-            break
+    blocks = Blocks(Space(best.problem, settings.sequences))
+    stopped = timed(best.left_s, best.options.cancelled)
+    for order in (_order_of(best), *candidate_orders(best.problem)):
+        blocks.follow(order, FOLLOW_WIDTH, space_bytes(best.problem), stopped)
+    _settle(best, blocks, settings, "candidate orders")
+    _widen(best, blocks, settings, widths(min(FIRST_WIDTH, settings.width)))
+    if settings.lns and not best.done() and not blocks.solved:
+        _improve_locally(best, blocks, settings)
+    if best.planner != "lns":
+        _widen(best, blocks, settings, (w for w in widths(settings.width) if w > FIRST_WIDTH))
+    if settings.slack and blocks.solved and not best.done():
+        _make_slack(best, settings, blocks.bound)
     if settings.joint and not best.done():
         improve_jointly(best)
-    if settings.lns and not best.done():
-        improve_locally(best, tables, found, settings.free_moves)
 
 
-def _search(
-    best: Incumbent,
-    tables: Tables,
-    settings: ExactSettings,
-    width: int,
-    share: float,
-    capacity_bytes: int | None = None,
-    below: int | None = None,
-) -> SearchResult:
+def _widen(best: Incumbent, blocks: Blocks, settings: ExactSettings, beam: Iterable[int]) -> None:
+    """Search with growing width until the bound is met."""
+    for width in beam:
+        if best.done() or blocks.solved or not _search(best, blocks, settings, width):
+            return
+        best.raise_bound(blocks.bound + best.constant, BOUND_SOURCE)
+        _settle(best, blocks, settings, f"search width {width}")
+
+
+def _search(best: Incumbent, blocks: Blocks, settings: ExactSettings, width: int) -> bool:
     best.report(f"search width {width}")
-    return search(
-        tables,
-        SearchOptions(
-            capacity_bytes=capacity_bytes or space_bytes(best.problem),
-            below=best.value - best.constant if below is None else below,
-            width=width,
-            free_moves=settings.free_moves,
-            stopped=timed(best.left_s * share, best.options.cancelled),
-        ),
-    )
+    stopped = timed(best.left_s, best.options.cancelled)
+    limit = best.value - best.constant
+    space = space_bytes(best.problem)
+    return blocks.search(width, space, limit, settings.free_moves, stopped)
 
 
-def _settle(
-    best: Incumbent, tables: Tables, settings: ExactSettings, outcome: SearchResult, width: int
-) -> None:
-    """Find addresses for a schedule, or for another one that costs the same."""
-    if outcome.schedule is None or _offer(best, settings, outcome.schedule, width):
+def _order_of(best: Incumbent) -> tuple[int, ...]:
+    index = {op.name: o for o, op in enumerate(best.graph.operators)}
+    return tuple(index[name] for name in best.plan.order)
+
+
+def _settle(best: Incumbent, blocks: Blocks, settings: ExactSettings, method: str) -> None:
+    """Find addresses for the blocks' paths if they promise a better plan."""
+    steps = blocks.steps()
+    if steps is None or blocks.cost + best.constant >= best.value:
         return
-    place_with_evictions(best, outcome.schedule, f"search width {width}, repaired")
-    if outcome.cost > outcome.bound:
-        return
-    largest = max(map(best.problem.demand, range(best.problem.operators)))
-    for share in SLACK if settings.slack else ():
+    schedule = schedule_of(best.problem, steps)
+    if not _offer(best, settings, schedule, method):
+        place_with_evictions(best, schedule, f"{method}, repaired")
+
+
+def _make_slack(best: Incumbent, settings: ExactSettings, least: int) -> None:
+    """Look for schedules of the least cost that leave room, which are easier to pack."""
+    problem = best.problem
+    largest = max(map(problem.demand, range(problem.operators)))
+    for share in SLACK:
+        capacity = max(int(space_bytes(problem) * share), largest)
+        blocks = Blocks(Space(problem, settings.sequences))
+        stopped = timed(best.left_s * PACK_SHARE, best.options.cancelled)
+        for width in SLACK_WIDTHS:
+            limit = best.value - best.constant
+            if not blocks.search(width, capacity, limit, settings.free_moves, stopped):
+                return
+            if blocks.cost <= least or blocks.solved:
+                break
+        _settle(best, blocks, settings, f"search width {width}")
         if best.done():
             return
-        capacity = max(int(space_bytes(best.problem) * share), largest)
-        slim = _search(best, tables, settings, width, PACK_SHARE, capacity)
-        if slim.schedule is not None:
-            if _offer(best, settings, slim.schedule, width):
-                return
-            place_with_evictions(best, slim.schedule, f"search width {width}, repaired")
 
 
-def _offer(best: Incumbent, settings: ExactSettings, schedule: Schedule, width: int) -> bool:
+def _improve_locally(best: Incumbent, blocks: Blocks, settings: ExactSettings) -> None:
+    """Windows of the best order known."""
+    steps = blocks.steps()
+    if steps is None:
+        return
+
+    def settle(schedule: Schedule) -> None:
+        if not _offer(best, settings, schedule, "windows"):
+            place_with_evictions(best, schedule, "windows, repaired")
+
+    blocks.adopt(improve_locally(best, blocks.space, steps, settings.free_moves, settle))
+
+
+def _offer(best: Incumbent, settings: ExactSettings, schedule: Schedule, method: str) -> bool:
     best.report("packing")
     # Worth long efforts only once nothing cheaper is left to be found.
     cost = traffic_bytes(best.problem, schedule.stays) + best.constant
-    limits = best.limits(PACK_SHARE, FINAL_PACK_S if cost <= best.bound else FIRST_PACK_S)
-    packing = pack(best.problem, schedule, limits, search=settings.pack_search)
+    effort = FINAL_EFFORT if cost <= best.bound else FIRST_EFFORT
+    search = effort if settings.pack_search else 0
+    packing = pack(best.problem, schedule, best.limits(PACK_SHARE), effort=search)
     if packing.addresses is None:
         return False
-    return best.offer(schedule, packing.addresses, f"search width {width}")
+    return best.offer(schedule, packing.addresses, method)

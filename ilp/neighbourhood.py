@@ -1,120 +1,133 @@
 """Large-neighbourhood search: re-plan windows of the order, keep the rest of it.
 
-A window is a run of consecutive sequences whose order is free while the order of all others stays;
-residencies are free everywhere. The search of ``ilp.search`` solves such a neighbourhood in time
-about linear in the graph, for outside the window only one set of operators can have run.
-Windows are drawn where the schedule evicts most; equal costs are accepted, which lets the search
-drift along plateaus.
+A window is a run of consecutive sequences. It starts from the state the path has there, and what
+follows it goes on as planned: the search of ``ilp.search`` pays for whatever it takes to reach the
+state that the rest relies on. So a window costs the same however large the graph. Windows are drawn
+where the path evicts most; equal costs are accepted, which lets the search drift along plateaus. A
+round of windows without gain ends it.
 """
 
 import random
+from collections.abc import Callable, Sequence
 
 from stowplan.ilp.gaps import best_residencies
 from stowplan.ilp.incumbent import Incumbent
-from stowplan.ilp.packing import pack
-from stowplan.ilp.repair import place_with_evictions
+from stowplan.ilp.path import Milestone, Path, Walker, path_of
+from stowplan.ilp.region import Space, cut_region
 from stowplan.ilp.schedule import Schedule, space_bytes, traffic_bytes
-from stowplan.ilp.search import SearchOptions, Tables, Window, search, timed
+from stowplan.ilp.search import SearchOptions, Step, schedule_of, search, timed
 
-WINDOW_SIZES = (10, 16, 24, 36)
-WIDTH = 400
-WINDOW_SHARE = 0.3
-PACK_S = 5.0
+WINDOW_SIZES = (8, 12, 16, 24, 36)
+WIDTH = 256
+IDLE_WINDOWS = 100
 GAPS_S = 5.0
+MAX_GAP_OPERATORS = 5_000
+
+Settle = Callable[[Schedule], None]
 
 
 def improve_locally(
-    best: Incumbent, tables: Tables, start: Schedule | None, free_moves: bool
-) -> None:
-    """Improve the best plan until time runs out or it is proven."""
+    best: Incumbent, space: Space, steps: Sequence[Step], free_moves: bool, settle: Settle
+) -> Path:
+    """Improve a path until a round of windows gains nothing; ``settle`` takes what is better."""
     rng = random.Random(best.options.seed)
-    order = sequence_order(tables, _order_of(best) if start is None else start.order)
-    unlimited = 1 << 60
-    current = _solve(best, tables, Window(order, 0, 0), unlimited, free_moves)
-    if current is None:
-        return
-    schedule, cost = _polish(best, *current)
-    while not best.done():
+    path = path_of(space, steps)
+    _polish(best, schedule_of(best.problem, path.flat()), path.cost, settle)
+    idle = 0
+    while idle < IDLE_WINDOWS and not best.done():
         best.report("windows")
-        low, high = _window(tables, schedule, order, rng)
-        found = _solve(best, tables, Window(order, low, high), cost + 1, free_moves)
+        low, high = _window(path, rng)
+        found = replan(best, space, path, low, high, free_moves)
+        idle += 1
         if found is None:
             continue
-        schedule, cost = found
-        order = sequence_order(tables, schedule.order)
-        if cost + best.constant < best.value:
-            _settle(best, schedule)
+        if found.cost < path.cost:
+            idle = 0
+        path = found
+        if path.cost + best.constant < best.value and not idle:
+            settle(schedule_of(best.problem, path.flat()))
+    return path
 
 
-def _polish(best: Incumbent, schedule: Schedule, cost: int) -> tuple[Schedule, int]:
+def _polish(best: Incumbent, schedule: Schedule, cost: int, settle: Settle) -> None:
     """Better residencies for the same order, which the search may have cut off."""
+    if best.problem.operators > MAX_GAP_OPERATORS:
+        return
     best.report("residency gaps")
     found = best_residencies(best.problem, schedule.order, best.limits(0.2, GAPS_S))
     if found.schedule is None:
-        return schedule, cost
+        return
     better = traffic_bytes(best.problem, found.schedule.stays)
-    if better >= cost:
-        return schedule, cost
-    _settle(best, found.schedule)
-    return found.schedule, better
+    if better < cost and better + best.constant < best.value:
+        settle(found.schedule)
 
 
-def _settle(best: Incumbent, schedule: Schedule) -> None:
-    packing = pack(best.problem, schedule, best.limits(0.2, PACK_S))
-    if packing.addresses is None or not best.offer(schedule, packing.addresses, "windows"):
-        place_with_evictions(best, schedule, "windows, repaired")
-
-
-def _order_of(best: Incumbent) -> tuple[int, ...]:
-    index = {op.name: o for o, op in enumerate(best.graph.operators)}
-    return tuple(index[name] for name in best.plan.order)
-
-
-def sequence_order(tables: Tables, order: tuple[int, ...]) -> tuple[int, ...]:
-    """Sequences in the order in which their last members run.
-
-    Nothing but its own sequence follows a member that is not the last, so waiting is legal.
-    """
-    last = {sequence[-1]: i for i, sequence in enumerate(tables.sequences)}
-    return tuple(last[o] for o in order if o in last)
-
-
-def _solve(
-    best: Incumbent, tables: Tables, window: Window, below: int, free_moves: bool
-) -> tuple[Schedule, int] | None:
-    seconds = best.left_s * WINDOW_SHARE
+def replan(
+    best: Incumbent, space: Space, path: Path, low: int, high: int, free_moves: bool
+) -> Path | None:
+    """The path with sequences [low, high) planned anew, if that costs no more."""
+    before, after = path.milestones[low], path.milestones[high]
+    done = [o for i in path.order[:low] for o in space.sequences[i]]
+    cut = cut_region(space, path.order[low:high], before.state, done)
     outcome = search(
-        tables,
+        cut,
         SearchOptions(
             capacity_bytes=space_bytes(best.problem),
-            below=below,
+            below=after.cost - before.cost + 1,
             width=WIDTH,
             free_moves=free_moves,
-            stopped=timed(seconds, best.options.cancelled),
-            window=window,
+            stopped=timed(best.left_s, best.options.cancelled),
+            end=after.state,
         ),
     )
-    if outcome.schedule is None:
+    if outcome.steps is None:
         return None
-    return outcome.schedule, traffic_bytes(best.problem, outcome.schedule.stays)
+    found = _spliced(space, path, low, high, outcome.steps, done)
+    return found if found.cost <= path.cost else None
 
 
-def _window(
-    tables: Tables, schedule: Schedule, order: tuple[int, ...], rng: random.Random
-) -> tuple[int, int]:
-    """Positions [low, high) of a window around a step at which something is moved."""
-    position: dict[int, int] = {}
-    step = 0
-    for at, i in enumerate(order):
-        for _ in tables.sequences[i]:
-            position[step] = at
-            step += 1
-    moved = [stay for stay in schedule.stays if stay.loaded or stay.stored]
-    size = min(rng.choice(WINDOW_SIZES), len(order))
-    if moved and rng.random() < 0.9:
-        stay = rng.choice(moved)
-        centre = position[stay.start if rng.random() < 0.5 else stay.end - 1]
-    else:
-        centre = rng.randrange(len(order))
-    low = max(0, min(len(order) - size, centre - rng.randrange(size)))
+def _spliced(
+    space: Space, path: Path, low: int, high: int, steps: Sequence[Step], done: Sequence[int]
+) -> Path:
+    """The path with other steps in [low, high); behind it, what is too much there is evicted."""
+    order, groups, at = list(path.order[:low]), list(path.steps[:low]), 0
+    milestones = list(path.milestones[: low + 1])
+    walker = Walker(space, path.milestones[low], done)
+    while at < len(steps):
+        i = space.home[steps[at].operator]
+        group = tuple(steps[at : at + len(space.sequences[i])])
+        order.append(i)
+        groups.append(group)
+        walker.run(group)
+        milestones.append(walker.milestone())
+        at += len(group)
+    surplus = milestones[-1].state.resident - path.milestones[high].state.resident
+    for k in range(high, len(path.order)):
+        group = path.steps[k]
+        if surplus:
+            first = group[0]
+            more = {*first.evicted, *surplus} - set(space.uses[first.operator])
+            group = (Step(first.operator, tuple(sorted(more)), first.reuses), *group[1:])
+            surplus = frozenset()
+        order.append(path.order[k])
+        groups.append(group)
+        walker.run(group)
+        milestones.append(walker.milestone())
+        if milestones[-1].state == path.milestones[k + 1].state:
+            gain = path.milestones[k + 1].cost - milestones[-1].cost
+            later = path.milestones[k + 2 :]
+            order += path.order[k + 1 :]
+            groups += path.steps[k + 1 :]
+            milestones += [Milestone(stone.state, stone.cost - gain) for stone in later]
+            break
+    return Path(tuple(order), tuple(groups), tuple(milestones))
+
+
+def _window(path: Path, rng: random.Random) -> tuple[int, int]:
+    """Positions [low, high) of a window around one at which something is evicted."""
+    count = len(path.order)
+    size = min(rng.choice(WINDOW_SIZES), count)
+    busy = [k for k in range(count) if path.milestones[k].cost < path.milestones[k + 1].cost]
+    centre = rng.choice(busy) if busy and rng.random() < 0.9 else rng.randrange(count)
+    low = max(0, min(count - size, centre - rng.randrange(size)))
     return low, low + size

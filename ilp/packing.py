@@ -4,7 +4,7 @@ Stays that replace one another in place share one address and are placed as one 
 space in time is ``schedule.occupancy``: of two stays sharing a step in place only the larger
 counts. The groups fall into components that never live at the same time; each is packed on its own:
 best-fit in several orders, CP-SAT's two-dimensional no-overlap for a moment, the depth-first packer
-of ``ilp.allocate_pack``, then CP-SAT for the rest of the time.
+of ``ilp.allocate_pack``, then CP-SAT for longer.
 """
 
 import time
@@ -20,7 +20,12 @@ from stowplan.ilp.milp import Limits
 from stowplan.ilp.schedule import Schedule, load_bytes, occupancy
 from stowplan.passes.problem import PlanningProblem
 
-FIRST_SEARCH_S = 2.0
+FIRST_EFFORT = 1
+FINAL_EFFORT = 10
+CPSAT_UNITS = 1.0
+"""Deterministic time of CP-SAT, about seconds, per unit of effort."""
+NODES = 500_000
+"""Nodes of the depth-first packer per unit of effort."""
 
 Box = tuple[int, int, int]
 """(start, end, size) of one stay's space."""
@@ -65,7 +70,7 @@ def pack(
     schedule: Schedule,
     limits: Limits,
     capacity_bytes: int | None = None,
-    search: bool = True,
+    effort: int = FINAL_EFFORT,
 ) -> Packing:
     """Find addresses, or prove that there are none.
 
@@ -74,7 +79,8 @@ def pack(
         schedule: stays to place.
         limits: time, workers, seed and cancellation of the search.
         capacity_bytes: space to pack into; the scratchpad's by default.
-        search: go on to CP-SAT when best-fit fails.
+        effort: how long to search where best-fit fails, 0 for not at all. It counts what the
+            searches do, not seconds, so that the outcome is the same on every run.
     """
     memory = problem.memory
     real = memory.capacity_bytes if capacity_bytes is None else capacity_bytes
@@ -87,7 +93,7 @@ def pack(
     addresses = [0] * len(schedule.stays)
     end = time.monotonic() + limits.seconds
     for component in _components(groups):
-        found, proven = _pack_component(problem, component, space, search, limits, end)
+        found, proven = _pack_component(problem, component, space, effort, limits, end)
         if found is None:
             return Packing(None, proven)
         for group, address in zip(component, found, strict=True):
@@ -114,7 +120,7 @@ def _pack_component(
     problem: PlanningProblem,
     groups: list[_Group],
     space: int,
-    search: bool,
+    effort: int,
     limits: Limits,
     end: float,
 ) -> tuple[list[int] | None, bool]:
@@ -127,19 +133,19 @@ def _pack_component(
             for group, address in zip(ranked, found, strict=True):
                 addresses[position[group.stays]] = address
             return addresses, True
-    stages = ((_search, FIRST_SEARCH_S), (_allocate, limits.seconds / 2), (_search, limits.seconds))
-    for stage, seconds in stages if search else ():
+    stages = ((_search, 0.5), (_allocate, float(effort)), (_search, float(effort)))
+    for stage, units in stages if effort else ():
         left = end - time.monotonic()
         if left <= 0 or limits.cancelled():
             break
-        solved, proven = stage(problem, groups, space, replace(limits, seconds=min(left, seconds)))
+        solved, proven = stage(problem, groups, space, replace(limits, seconds=left), units)
         if proven:
             return solved, True
     return None, False
 
 
 def _allocate(
-    problem: PlanningProblem, groups: Sequence[_Group], space: int, limits: Limits
+    problem: PlanningProblem, groups: Sequence[_Group], space: int, limits: Limits, effort: float
 ) -> tuple[list[int] | None, bool]:
     """The depth-first packer; it knows boxes of one size that may lie anywhere."""
     plain = all(len(group.boxes) == 1 for group in groups)
@@ -147,7 +153,10 @@ def _allocate(
         return None, False
     boxes = [group.boxes[0] for group in groups]
     starts, ends, sizes = zip(*boxes, strict=True)
-    found = allocate_pack.pack(starts, ends, sizes, space, limits.seconds)
+    nodes = int(NODES * effort)
+    found = allocate_pack.pack(
+        starts, ends, sizes, space, limits.seconds, cancelled=limits.cancelled, node_limit=nodes
+    )
     if found.offsets is None:
         return None, found.proved
     return [int(offset) for offset in found.offsets], True
@@ -218,7 +227,7 @@ def _lowest(group: _Group, placed: Sequence[tuple[Box, int]]) -> int | None:
 
 
 def _search(
-    problem: PlanningProblem, groups: Sequence[_Group], space: int, limits: Limits
+    problem: PlanningProblem, groups: Sequence[_Group], space: int, limits: Limits, effort: float
 ) -> tuple[list[int] | None, bool]:
     unit = gcd(*problem.size) or 1
     model = cp_model.CpModel()
@@ -233,7 +242,9 @@ def _search(
             places.append(model.new_fixed_size_interval_var(offset, scaled, f"space[{i},{j}]"))
     model.add_no_overlap_2d(times, places)
     _mirror(model, groups, offsets, space // unit, unit)
-    outcome = run_cpsat(model, limits)
+    # One worker: of several, whichever is first would decide.
+    units = CPSAT_UNITS * effort
+    outcome = run_cpsat(model, replace(limits, workers=1), max_deterministic_time=units)
     if outcome.found:
         return [outcome.value(offset) * unit for offset in offsets], True
     return None, outcome.infeasible

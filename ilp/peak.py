@@ -2,19 +2,39 @@
 
 With evictions any plan could shrink to its largest operator, so the peak compared is that of plans
 without avoidable off-chip traffic, as in the literature on arena planning. The least number of
-bytes live at once over all orders is found by bisection, each question answered by ``ilp.search``
-with no byte to spend; then the schedule is packed as low as possible. The bound holds for the
+bytes live at once over all orders is found by bisection, block by block (``ilp.blocks``), each
+question answered by ``ilp.search`` with no byte to spend; then the schedule is packed as low as possible. The bound holds for the
 joint problem, because addresses can only add to the bytes live.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from stowplan.ilp.blocks import Block, Blocks
 from stowplan.ilp.incumbent import Incumbent
 from stowplan.ilp.inplace import in_place_pairs
-from stowplan.ilp.packing import pack
+from stowplan.ilp.packing import FIRST_EFFORT, pack
+from stowplan.ilp.region import Space
 from stowplan.ilp.schedule import Schedule, space_bytes
-from stowplan.ilp.search import SearchOptions, Tables, search, timed, widths
+from stowplan.ilp.search import SearchOptions, schedule_of, search, timed, widths
 from stowplan.passes.problem import PlanningProblem
 
-PACK_S = 5.0
+MAX_WIDTH = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """What is known of a block's least peak.
+
+    Attributes:
+        low: it is no smaller.
+        high: it is no larger, or that is of no interest.
+        exact: everything between was decided.
+    """
+
+    low: int
+    high: int
+    exact: bool = False
 
 
 def improve_peak(best: Incumbent) -> None:
@@ -25,14 +45,17 @@ def improve_peak(best: Incumbent) -> None:
     if best.moves_bytes:
         # Greedy evicts: any plan that does not is preferred, whatever its peak.
         best.value = problem.memory.capacity_bytes + 1
-    tables = Tables(problem)
-    low, high = floor, min(space_bytes(problem), problem.memory.aligned(best.value))
-    for width in widths(100_000):
-        low, found, exact = _bisect(best, tables, low, high, width)
+    blocks = Blocks(Space(problem))
+    ranges = [Range(floor, min(space_bytes(problem), problem.memory.aligned(best.value)))]
+    ranges *= len(blocks.kinds)
+    for width in widths(MAX_WIDTH):
+        ranges = _bisected(best, blocks, ranges, width)
+        low = max(found.low for found in ranges)
         best.raise_bound(low - _padding(problem), "minimum bytes live over all orders")
-        for schedule in found:
-            _lower(best, schedule, low)
-        if exact or best.done():
+        steps = blocks.steps()
+        if steps is not None:
+            _lower(best, schedule_of(problem, steps), low)
+        if best.done() or all(found.exact or found.high <= low for found in ranges):
             break
     if best.value > problem.memory.capacity_bytes:
         best.restore(floor - _padding(problem), "largest operator")
@@ -52,31 +75,42 @@ def _padding(problem: PlanningProblem) -> int:
     return max((size - storage.size_bytes for size, storage in pairs), default=0)
 
 
-def _bisect(
-    best: Incumbent, tables: Tables, low: int, high: int, width: int
-) -> tuple[int, list[Schedule], bool]:
-    """Least space proven necessary, schedules found (smallest last), and whether they meet."""
-    found: list[Schedule] = []
-    exact = True
+def _bisected(best: Incumbent, blocks: Blocks, ranges: Sequence[Range], width: int) -> list[Range]:
+    """Narrower ranges of the blocks' peaks; each block keeps its path of the lowest peak."""
+    found = list(ranges)
+    floor = max(known.low for known in found)
+    for k, block in enumerate(blocks.kinds):
+        # Peaks below what another block needs are of no use.
+        low = max(found[k].low, floor)
+        if low < found[k].high or block.steps is None:
+            found[k] = _bisect(best, block, Range(low, max(found[k].high, low)), width)
+        floor = max(floor, found[k].low)
+    return found
+
+
+def _bisect(best: Incumbent, block: Block, known: Range, width: int) -> Range:
+    """The range of a block's least peak that a search of such a width can tell."""
     grain = best.problem.memory.alignment_bytes
-    proven = low
-    while low < high and not best.done():
+    low, high, proven, exact = known.low, known.high, known.low, True
+    while (low < high or block.steps is None) and not best.options.cancelled():
         middle = (low + high) // 2 // grain * grain if high - low > grain else low
+        if block.steps is None:
+            middle = high
         best.report(f"peak {middle:,}")
-        options = SearchOptions(middle, 1, width, True, timed(best.left_s, best.options.cancelled))
-        outcome = search(tables, options)
+        stopped = timed(best.left_s, best.options.cancelled)
+        outcome = search(block.cuts[0], SearchOptions(middle, 1, width, True, stopped))
         if not outcome.finished:
-            return proven, found, False
-        if outcome.schedule is not None:
-            found.append(outcome.schedule)
+            return Range(proven, high, exact=False)
+        if outcome.steps is not None:
+            block.steps, block.cost = outcome.steps, 0
             high = middle
-        else:
-            low = middle + grain
-            if outcome.bound >= 1 and exact:
-                proven = low
-            else:
-                exact = False
-    return proven, found, exact
+            continue
+        low = middle + grain
+        exact = exact and outcome.bound >= 1
+        proven = low if exact else proven
+        if low > high:
+            break
+    return Range(proven, high, exact)
 
 
 def _lower(best: Incumbent, schedule: Schedule, low: int) -> None:
@@ -86,8 +120,7 @@ def _lower(best: Incumbent, schedule: Schedule, low: int) -> None:
     low = min(low, high)
     while low <= high and not best.options.cancelled() and best.left_s > 0:
         middle = low if high - low < grain else (low + high) // 2
-        limits = best.limits(0.2, PACK_S)
-        packing = pack(best.problem, schedule, limits, capacity_bytes=middle)
+        packing = pack(best.problem, schedule, best.limits(0.2), middle, FIRST_EFFORT)
         if packing.addresses is not None:
             best.offer(schedule, packing.addresses, "minimum peak order")
             high = min(middle, best.value) - 1

@@ -15,60 +15,44 @@ together.
 *Free moves*: a sequence that is ready, whose operands are resident, that fits without evicting,
 dirties nothing DRAM holds, and whose results are no larger, no dearer to reload and no dearer to
 spill than each operand that dies with it, is run at once; any plan that runs it later can be
-changed to run it now, holding its results in place of the operands.
+changed to run it now, holding its results in place of the operands. Parameters that only it reads
+are no operands here: they come and go with it whenever it runs.
 
 The cost of a label includes the reload of every live storage that is not resident, for it is
 certain to come; with it the dominance test reads, in these costs,
 
     cost' + reload(resident' - resident) + store(copied - copied') <= cost.
 
-Width limits the labels kept per layer (a beam); once a layer is crowded, labels that could not be
-among the kept ones are not made at all. The least cost ever cut off remains a valid lower
-bound, so every run yields a plan and a bound, and a run that cut off nothing is exact.
+Width limits the labels kept per layer (a beam), the cheapest first, then those with the fewest live
+bytes; labels that could not be among the kept ones are not made at all. The least cost ever cut off
+remains a valid lower bound, so every run yields a bound, and a run that cut off nothing is exact.
+
+The kernels are in ``ilp.search_kernels``; a layer's labels are kept only as (parent, sequence,
+hash), and the labels of the path found are made again from those.
 """
 
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import NamedTuple
 
-from stowplan.ilp.chains import sequences
-from stowplan.ilp.inplace import in_place_pairs
-from stowplan.ilp.precedence import bits
+import numpy as np
+from numpy.typing import NDArray
+
+from stowplan.errors import InternalError
+from stowplan.ilp import search_kernels as kernels
+from stowplan.ilp.region import Cut, Pairs, State
 from stowplan.ilp.schedule import Schedule, stays_from_spans
+from stowplan.ilp.search_kernels import Layer, Region, Scratch
 from stowplan.passes.problem import PlanningProblem
 
 NOTHING_LOST = 1 << 62
 MAX_EVICTION_SETS = 4096
 MIN_EVICTION_SETS = 8
 CROWD = 4
-
-
-class Label(NamedTuple):
-    """A partial plan; ``operator`` and ``reuses`` tell how it arose from ``parent``."""
-
-    resident: int
-    copied: int
-    cost: int
-    parent: "Label | None"
-    operator: int
-    reuses: tuple[tuple[int, int], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """Part of an order that may be changed.
-
-    Attributes:
-        order: sequence indices in execution order.
-        low: first position that may change.
-        high: one past the last position that may change.
-    """
-
-    order: tuple[int, ...]
-    low: int
-    high: int
+CHUNK = 512
+MEMORY_BYTES = 1 << 29
+HISTORY = 1 << 24
+"""Labels remembered before those without descendants are forgotten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +65,7 @@ class SearchOptions:
         width: labels kept per layer.
         free_moves: use the free-move rule.
         stopped: polled now and then.
-        window: keep a given order of the sequences but for a window of it.
+        end: state that what follows the region relies on; what it takes to get there is paid.
     """
 
     capacity_bytes: int
@@ -89,7 +73,22 @@ class SearchOptions:
     width: int
     free_moves: bool
     stopped: Callable[[], bool]
-    window: "Window | None" = None
+    end: State | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One operator of a path.
+
+    Attributes:
+        operator: problem index.
+        evicted: storages evicted before it.
+        reuses: (output, source) pairs in place.
+    """
+
+    operator: int
+    evicted: tuple[int, ...]
+    reuses: Pairs
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,441 +96,295 @@ class SearchResult:
     """What a search found.
 
     Attributes:
-        schedule: cheapest schedule below the limit, if any.
+        steps: cheapest path below the limit, if any.
         cost: its cost, or the limit.
-        bound: no schedule costs less.
+        bound: no path costs less.
         finished: the search was not stopped.
-        labels: labels created.
+        labels: labels made.
+        state: storages resident and copied at the path's end.
     """
 
-    schedule: Schedule | None
+    steps: tuple[Step, ...] | None
     cost: int
     bound: int
     finished: bool
     labels: int
+    state: State = State()
+
+
+def search(cut: Cut, options: SearchOptions) -> SearchResult:
+    """Search orders and residencies of a region; see the module docstring."""
+    return _Search(cut, options).run()
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
-    """A sequence seen from outside.
+class _Past:
+    """How the labels of one layer arose."""
 
-    Attributes:
-        members: mask of its operators.
-        before: mask of the operators that must run before it.
-        need: mask of the storages it needs from outside.
-        updated: mask of the outside storages it changes.
-        results: storages it defines that outlive it.
-        extra_bytes: most bytes it holds at once beyond the storages it needs from outside.
-    """
-
-    members: int
-    before: int
-    need: int
-    updated: int
-    results: tuple[int, ...]
-    extra_bytes: int
-
-
-class Tables:
-    """Masks and sizes of a problem; bit ``v`` stands for storage v, bit ``o`` for operator o."""
-
-    def __init__(self, problem: PlanningProblem, fuse: bool = True) -> None:
-        count = problem.operators
-        self.problem = problem
-        self.size = problem.size
-        self.cost = tuple(storage.size_bytes for storage in problem.storages)
-        self.users = [0] * len(self.size)
-        self.writers = [0] * len(self.size)
-        for o in range(count):
-            for v in problem.uses(o):
-                self.users[v] |= 1 << o
-            for v in problem.defines[o] + problem.updates[o]:
-                self.writers[v] |= 1 << o
-        self.uses = [problem.uses(o) for o in range(count)]
-        self.need = [_mask(problem.needs[o]) for o in range(count)]
-        self.use = [_mask(problem.uses(o)) for o in range(count)]
-        self.updated = [_mask(problem.updates[o]) for o in range(count)]
-        self.written = [_mask(problem.updates[o] + problem.defines[o]) for o in range(count)]
-        self.before = [_mask(problem.predecessors[o]) for o in range(count)]
-        self.demand = [problem.demand(o) for o in range(count)]
-        self.clean = _mask(v for v in range(len(self.size)) if problem.clean(v))
-        self.kept = _mask(v for v in range(len(self.size)) if problem.kept(v))
-        self.matchings = [_matchings(pairs) for pairs in in_place_pairs(problem)]
-        self.sequences = sequences(problem) if fuse else tuple((o,) for o in range(count))
-        self.blocks = [self._block(sequence) for sequence in self.sequences]
-        home = {o: i for i, sequence in enumerate(self.sequences) for o in sequence}
-        after: list[set[int]] = [set() for _ in self.sequences]
-        for o in range(count):
-            after[home[o]].update(home[x] for x in problem.successors[o])
-        self.successors = tuple(tuple(sorted(found - {i})) for i, found in enumerate(after))
-        self._bytes: dict[int, int] = {0: 0}
-        self._costs: dict[int, int] = {0: 0}
-
-    def _block(self, sequence: tuple[int, ...]) -> "Block":
-        members = _mask(sequence)
-        inside = _mask(v for o in sequence for v in self.problem.defines[o])
-        need = _mask(v for o in sequence for v in self.problem.needs[o]) & ~inside
-        before, live, extra, done = 0, 0, 0, 0
-        for o in sequence:
-            before |= self.before[o]
-            live |= _mask(self.problem.defines[o])
-            extra = max(extra, sum(self.size[v] for v in bits(live)))
-            done |= 1 << o
-            live &= ~_mask(v for v in bits(live) if not self.users[v] & ~done)
-        updated = _mask(v for o in sequence for v in self.problem.updates[o]) & ~inside
-        return Block(members, before & ~members, need, updated, tuple(bits(live)), extra)
-
-    def bytes_of(self, storages: int) -> int:
-        """Space of a set of storages."""
-        found = self._bytes.get(storages)
-        if found is None:
-            found = self._bytes[storages] = sum(self.size[v] for v in bits(storages))
-        return found
-
-    def cost_of(self, storages: int) -> int:
-        """Bytes to move a set of storages once."""
-        found = self._costs.get(storages)
-        if found is None:
-            found = self._costs[storages] = sum(self.cost[v] for v in bits(storages))
-        return found
-
-    def forget(self) -> None:
-        """Drop the memory of sums when it has grown large."""
-        for table in (self._bytes, self._costs):
-            if len(table) > 1_000_000:
-                table.clear()
-                table[0] = 0
-
-    def store_is_free(self, storage: int, done: int) -> bool:
-        """Storing it now is the one compulsory store: it is an output in its final form."""
-        return bool(self.kept >> storage & 1) and not self.writers[storage] & ~done
-
-    def final(self, done: int) -> int:
-        """Outputs that no operator will write any more."""
-        return _mask([v for v in bits(self.kept) if not self.writers[v] & ~done])
-
-    def dead(self, operator: int, after: int) -> int:
-        """Operands of ``operator`` without further uses once ``after`` has run."""
-        return _mask(v for v in self.uses[operator] if not self.users[v] & ~after)
-
-
-def _mask(positions: Iterator[int] | Sequence[int] | set[int]) -> int:
-    found = 0
-    for position in positions:
-        found |= 1 << position
-    return found
-
-
-def _matchings(pairs: Sequence[tuple[int, int]]) -> tuple[tuple[tuple[int, int], ...], ...]:
-    """Every set of pairs in which no output and no source occurs twice; the empty set first."""
-    found: list[tuple[tuple[int, int], ...]] = [()]
-    for output, source in pairs:
-        found += [
-            (*chosen, (output, source))
-            for chosen in found
-            if all(output != a and source != b for a, b in chosen)
-        ]
-    return tuple(found)
-
-
-def eviction_sets(
-    candidates: Sequence[tuple[int, int, int]], excess: int, budget: int, most: int
-) -> tuple[list[tuple[int, ...]], bool]:
-    """Inclusion-minimal sets that free ``excess`` bytes and cost less than ``budget``.
-
-    Args:
-        candidates: (size, cost, storage) of what may be evicted, largest first.
-        excess: bytes to free.
-        budget: cost that is too much.
-        most: sets to list at most.
-
-    Returns:
-        The sets, and whether there may be more.
-    """
-    rest = [0]
-    for size, _, _ in reversed(candidates):
-        rest.append(rest[-1] + size)
-    rest.reverse()
-    found: list[tuple[int, ...]] = []
-    stack: list[tuple[int, tuple[int, ...], int, int, int]] = [(0, (), excess, 0, 0)]
-    steps = 0
-    while stack:
-        at, chosen, left, cost, smallest = stack.pop()
-        if left <= 0:
-            # Largest first, so the last one chosen is the smallest: minimal if it is needed.
-            if left + smallest > 0:
-                found.append(chosen)
-            continue
-        if left > rest[at]:
-            continue
-        steps += 1
-        if len(found) >= most or steps > 64 * most:
-            return found, True
-        size, price, v = candidates[at]
-        stack.append((at + 1, chosen, left, cost, smallest))
-        if cost + price < budget:
-            stack.append((at + 1, (*chosen, v), left - size, cost + price, size))
-    return found, False
-
-
-Layer = dict[int, list[Label]]
-Ready = dict[int, tuple[int, ...]]
+    parent: NDArray[np.int64]
+    sequence: NDArray[np.int64]
+    mark: NDArray[np.uint64]
 
 
 class _Search:
     """One run; mutable."""
 
-    def __init__(self, tables: Tables, options: SearchOptions) -> None:
-        self.tables = tables
-        self.options = options
-        self.lost = NOTHING_LOST
-        self.labels = 0
-        self.expanded = 0
-        self.before = [block.before for block in tables.blocks]
-        self.successors: Sequence[Sequence[int]] = tables.successors
-        if options.window is not None:
-            self._pin(options.window)
-        self._most_sets = max(MIN_EVICTION_SETS, min(options.width // 8, MAX_EVICTION_SETS))
-        self._limit = options.below
-        self._next: Layer = {}
-        self._next_ready: Ready = {}
-
-    def _pin(self, window: Window) -> None:
-        """Add the precedence of a fixed order outside a window."""
-        order, low, high = window.order, window.low, window.high
-        members = [block.members for block in self.tables.blocks]
-        successors = [set(found) for found in self.tables.successors]
-        inside = order[low:high]
-        for earlier, later in pairwise([*order[:low], -1, *order[high:]]):
-            for a in inside if earlier < 0 else (earlier,):
-                for b in inside if later < 0 else (later,):
-                    self.before[b] |= members[a]
-                    successors[a].add(b)
-        if not inside and 0 < low < len(order):
-            self.before[order[low]] |= members[order[low - 1]]
-            successors[order[low - 1]].add(order[low])
-        self.successors = [sorted(found) for found in successors]
+    def __init__(self, cut: Cut, options: SearchOptions) -> None:
+        self.cut, self.options = cut, options
+        self.region: Region = cut.arrays
+        most = max(MIN_EVICTION_SETS, min(options.width // 8, MAX_EVICTION_SETS))
+        self.state = np.zeros(kernels.STATE, np.int64)
+        self.state[kernels.LOST] = NOTHING_LOST
+        self.state[kernels.LIMIT] = options.below
+        self.state[kernels.CAPACITY] = options.capacity_bytes
+        self.state[kernels.MOST_SETS] = most
+        self.state[kernels.FREE_MOVES] = options.free_moves
+        self.scratch = _scratch(self.region, 4 * most)
+        words = self.region.use.shape[1] * 2 + self.region.users.shape[1] * 2 + 24
+        width = min(options.width, MEMORY_BYTES // (words * 8 * 2 * CROWD))
+        self.state[kernels.WIDTH] = width
+        room = CROWD * width + 2 * len(self.scratch.cost)
+        self.layers = [_layer(self.region, room), _layer(self.region, room)]
+        self.past: list[_Past] = []
+        self.remembered = 0
 
     def run(self) -> SearchResult:
-        tables, options = self.tables, self.options
-        blocks = tables.blocks
-        first = tuple(i for i in range(len(blocks)) if not self.before[i])
-        layer: Layer = {0: [Label(0, tables.clean, 0, None, -1, ())]}
-        ready: Ready = {0: first}
-        for _ in blocks:
-            if not self._advance(layer, ready):
-                return SearchResult(None, options.below, 0, False, self.labels)
-            layer, ready = self._narrow(self._next), self._next_ready
-            tables.forget()
-        ends = [label for labels in layer.values() for label in labels]
-        best = min(ends, key=lambda label: label.cost, default=None)
-        cost = options.below if best is None else best.cost
-        schedule = None if best is None else schedule_of(tables.problem, best)
-        return SearchResult(schedule, cost, min(cost, self.lost), True, self.labels)
+        source, target = self.layers
+        self._first(source)
+        for _ in range(self.cut.sequences):
+            if not self._advance(source, target):
+                return self._failed(finished=False)
+            if not target.counters[kernels.ALIVE]:
+                return self._failed(finished=True)
+            source, target = target, source
+        return self._finish(source)
 
-    def _advance(self, layer: Layer, ready: Ready) -> bool:
+    def _failed(self, finished: bool) -> SearchResult:
+        """No path: either none is cheap enough, or they were cut off, or time was up."""
+        below, lost = self.options.below, int(self.state[kernels.LOST])
+        bound = min(below, lost) if finished else 0
+        return SearchResult(None, below, bound, finished, int(self.state[kernels.MADE]))
+
+    def _first(self, layer: Layer) -> None:
+        cut = self.cut
+        layer.resident[0], layer.copied[0] = cut.resident, cut.copied
+        layer.cost[0] = 0
+        layer.bytes[0] = sum(self.region.size[v] for v in _bits(cut.resident))
+        layer.next[0], layer.bucket[0] = -1, 0
+        layer.done[0], layer.ready[0] = cut.done, cut.ready
+        layer.head[0], layer.live[0] = 0, layer.bytes[0]
+        layer.counters[:] = 1, 1, 1, -1
+        layer.place[0] = 0
+        layer.table[0] = 0
+
+    def _advance(self, source: Layer, target: Layer) -> bool:
         """Append one sequence to every label of a layer; false when stopped."""
-        tables = self.tables
-        self._next, self._next_ready = {}, {}
-        self._limit, before = self.options.below, self.labels
-        for done, labels in layer.items():
-            for label in labels:
-                self.expanded += 1
-                if not self.expanded & 127 and self.options.stopped():
-                    return False
-                if self.labels - before > CROWD * self.options.width:
-                    self._cut()
-                    before = self.labels
-                for i in self._candidates(label, done, ready[done]):
-                    after = done | tables.blocks[i].members
-                    self._run_block(label, i, done, self._next.setdefault(after, []))
-                    if after not in self._next_ready:
-                        rest = tuple(x for x in ready[done] if x != i)
-                        self._next_ready[after] = rest + tuple(
-                            x for x in self.successors[i] if not self.before[x] & ~after
-                        )
+        kernels.clear_table(target)
+        target.counters[:] = 0, 0, 0, -1
+        self.state[kernels.LIMIT] = self.options.below
+        count = int(source.counters[kernels.SLOTS])
+        low = 0
+        while low < count:
+            if self.options.stopped():
+                return False
+            high = min(count, low + CHUNK)
+            low = kernels.expand(self.region, source, target, self.scratch, self.state, low, high)
+            if low < high:
+                kernels.make_room(target, self.state)
+        kernels.narrow(target, self.state)
+        self._remember(target)
         return True
 
-    def _cut(self) -> None:
-        """Stop making labels that more than ``width`` labels of the layer already undercut."""
-        costs = sorted(label.cost for labels in self._next.values() for label in labels)
-        if len(costs) > self.options.width:
-            self._limit = min(self._limit, costs[self.options.width] + 1)
-            self.lost = min(self.lost, self._limit)
-            for labels in self._next.values():
-                labels[:] = [label for label in labels if label.cost < self._limit]
-
-    def _candidates(self, label: Label, done: int, ready: tuple[int, ...]) -> tuple[int, ...]:
-        if self.options.free_moves:
-            for i in ready:
-                if self._is_free(label, self.tables.blocks[i], done):
-                    return (i,)
-        return ready
-
-    def _is_free(self, label: Label, block: Block, done: int) -> bool:
-        tables = self.tables
-        resident = label.resident
-        if block.need & ~resident or block.updated & label.copied:
-            return False
-        if tables.bytes_of(resident) + block.extra_bytes > self.options.capacity_bytes:
-            return False
-        after = done | block.members
-        results = block.results
-        if not results:
-            return True
-        operands = [v for v in bits(block.need) if not tables.users[v] & ~after]
-        if not operands or sum(tables.size[v] for v in results) > sum(
-            tables.size[v] for v in operands
-        ):
-            return False
-        reload = sum(tables.cost[v] for v in results)
-        spill = sum(tables.cost[v] * (2 - tables.store_is_free(v, after)) for v in results)
-        return all(
-            reload <= tables.cost[v]
-            and spill
-            <= tables.cost[v] * (1 if label.copied >> v & 1 or tables.store_is_free(v, done) else 2)
-            for v in operands
+    def _remember(self, layer: Layer) -> None:
+        count = int(layer.counters[kernels.SLOTS])
+        self.past.append(
+            _Past(*(part[:count].copy() for part in (layer.parent, layer.sequence, layer.mark)))
         )
+        self.remembered += count
+        if self.remembered > HISTORY:
+            self._forget()
 
-    def _run_block(self, label: Label, i: int, done: int, bucket: list[Label]) -> None:
-        """Append the labels that follow from running sequence ``i`` next."""
-        sequence = self.tables.sequences[i]
-        front = [label]
-        for o in sequence[:-1]:
-            inner: list[Label] = []
-            for at in front:
-                self._run_operator(at, o, done, inner)
-            front, done = inner, done | 1 << o
-        for at in front:
-            self._run_operator(at, sequence[-1], done, bucket)
+    def _forget(self) -> None:
+        """Drop remembered labels that have no descendant in the newest layer."""
+        for k in range(len(self.past) - 1, 0, -1):
+            newer, older = self.past[k], self.past[k - 1]
+            used, place = np.unique(newer.parent, return_inverse=True)
+            self.past[k] = _Past(place.astype(np.int64), newer.sequence, newer.mark)
+            self.past[k - 1] = _Past(older.parent[used], older.sequence[used], older.mark[used])
+        self.remembered = sum(len(past.parent) for past in self.past)
 
-    def _run_operator(self, label: Label, o: int, done: int, bucket: list[Label]) -> None:
-        """Append every useful label that follows from running ``o`` next."""
-        tables, options = self.tables, self.options
-        after = done | 1 << o
-        cost = label.cost
-        limit = self._limit
-        if cost >= limit:
-            return
-        others = label.resident & ~tables.use[o]
-        excess = tables.demand[o] + tables.bytes_of(others) - options.capacity_bytes
-        dead = tables.dead(o, after)
-        if excess <= 0:
-            state = (label.resident | tables.use[o]) & ~dead
-            copied = label.copied & ~(tables.written[o] | dead)
-            self._add(bucket, Label(state, copied, cost, label, o, ()), after)
-            return
-        candidates = [
-            (tables.size[v], self._eviction_cost(label.copied, v, done), v) for v in bits(others)
-        ]
-        candidates.sort(key=lambda item: (-item[0], item[1]))
-        for reuses in tables.matchings[o]:
-            taken = _mask([source for _, source in reuses]) & ~dead
-            paid = cost + sum(self._eviction_cost(label.copied, v, done) for v in bits(taken))
-            left = excess - sum(tables.size[output] for output, _ in reuses)
-            sets: list[tuple[int, ...]] = [()]
-            if left > 0:
-                sets, more = eviction_sets(candidates, left, limit - paid, self._most_sets)
-                if more:
-                    self.lost = min(self.lost, paid)
-            for chosen in sets if paid < limit else ():
-                evicted = _mask(chosen)
-                total = paid + sum(self._eviction_cost(label.copied, v, done) for v in chosen)
-                state = (label.resident & ~evicted | tables.use[o]) & ~dead & ~taken
-                copied = (label.copied | evicted | taken) & ~(tables.written[o] | dead)
-                self._add(bucket, Label(state, copied, total, label, o, reuses), after)
+    def _finish(self, layer: Layer) -> SearchResult:
+        best, cost = -1, self.options.below
+        for n in range(int(layer.counters[kernels.SLOTS])):
+            paid = int(layer.cost[n]) + self._settlement(layer, n)
+            if paid < cost:
+                best, cost = n, paid
+        bound = min(cost, int(self.state[kernels.LOST]))
+        made = int(self.state[kernels.MADE])
+        if best < 0:
+            return SearchResult(None, cost, bound, True, made)
+        resident = frozenset(self.cut.storages[v] for v in _bits(layer.resident[best]))
+        copied = frozenset(self.cut.storages[v] for v in _bits(layer.copied[best]))
+        return SearchResult(self._steps(best), cost, bound, True, made, State(resident, copied))
 
-    def _eviction_cost(self, copied: int, storage: int, done: int) -> int:
-        """Bytes that evicting it moves: back again in any case, out unless that is free."""
-        tables = self.tables
-        free = copied >> storage & 1 or tables.store_is_free(storage, done)
-        return tables.cost[storage] * (1 if free else 2)
+    def _settlement(self, layer: Layer, n: int) -> int:
+        """Bytes to move before what follows the region can go on as it was planned."""
+        end = self.options.end
+        if end is None:
+            return 0
+        storages, cost = self.cut.storages, self.region.cost
+        paid = 0
+        for v in _bits(layer.resident[n]):
+            if storages[v] not in end.resident:
+                paid += cost[v]
+        copied = {storages[v] for v in _bits(layer.copied[n])}
+        done = layer.done[layer.bucket[n]]
+        for v, storage in enumerate(storages):
+            if storage in end.copied and storage not in copied and self._lives(v, done):
+                final = self.region.kept[v] and not np.any(self.region.writers[v] & ~done)
+                paid += 0 if final else cost[v]
+        return int(paid)
 
-    def _add(self, bucket: list[Label], new: Label, done: int) -> None:
-        """Keep ``new`` unless it is dominated; drop what it dominates."""
-        tables = self.tables
-        if not bucket:
-            bucket.append(new)
-            self.labels += 1
-            return
-        paid_once = ~tables.final(done)
-        resident, copied, cost = new.resident, new.copied, new.cost
-        for old in bucket:
-            if old.cost <= cost and (
-                old.cost
-                + tables.cost_of(old.resident & ~resident)
-                + tables.cost_of(copied & ~old.copied & paid_once)
-                <= cost
-            ):
-                return
-        bucket[:] = [
-            old
-            for old in bucket
-            if cost > old.cost
-            or cost
-            + tables.cost_of(resident & ~old.resident)
-            + tables.cost_of(old.copied & ~copied & paid_once)
-            > old.cost
-        ]
-        bucket.append(new)
-        self.labels += 1
+    def _lives(self, v: int, done: NDArray[np.uint64]) -> bool:
+        return bool(np.any(self.region.users[v] & ~done))
 
-    def _narrow(self, layer: dict[int, list[Label]]) -> dict[int, list[Label]]:
-        """Keep the ``width`` most promising labels; remember the least that is cut off."""
-        width = self.options.width
-        if sum(map(len, layer.values())) <= width:
-            return {done: labels for done, labels in layer.items() if labels}
-        ranked = sorted(
-            (
-                (label.cost, -self.tables.bytes_of(label.resident), done, i)
-                for done, labels in layer.items()
-                for i, label in enumerate(labels)
+    def _steps(self, label: int) -> tuple[Step, ...]:
+        """Operators, evictions and reuses on the way to a label of the last layer."""
+        chain = []
+        for past in reversed(self.past):
+            chain.append((int(past.sequence[label]), past.mark[label]))
+            label = int(past.parent[label])
+        layer = self.layers[0]
+        self._first(layer)
+        self.state[kernels.LIMIT] = NOTHING_LOST
+        self.state[kernels.MOST_SETS] *= 64
+        self.scratch = _scratch(self.region, 64 * len(self.scratch.cost))
+        kernels.load(self.scratch, layer, 0)
+        done = self.cut.done.copy()
+        steps: list[Step] = []
+        for sequence, mark in reversed(chain):
+            steps += self._replay(sequence, mark, done)
+            done |= self.region.members[sequence]
+        return tuple(steps)
+
+    def _replay(self, sequence: int, mark: np.uint64, done: NDArray[np.uint64]) -> list[Step]:
+        """Run a sequence on row 0 of the scratch, leaving there the label with such a mark."""
+        region, scratch = self.region, self.scratch
+        scratch.done[kernels.AFTER] = done
+        first, end = kernels.run_sequence(region, scratch, sequence, self.state)
+        for row in range(first, end):
+            if kernels.mark_of(scratch, row) == mark:
+                break
+        else:
+            raise InternalError(f"label search: sequence {sequence} cannot be replayed")
+        members = region.seq_list[region.seq_start[sequence] : region.seq_start[sequence + 1]]
+        steps: list[Step] = []
+        at = row
+        for o in reversed(members.tolist()):
+            parent = int(scratch.parent[at])
+            gone = scratch.resident[parent] & ~scratch.resident[at] & ~region.use[o]
+            k = int(scratch.matching[at])
+            steps.append(
+                Step(
+                    self.cut.operators[o],
+                    tuple(self.cut.storages[v] for v in _bits(gone)),
+                    self.cut.matchings[k] if k >= 0 else (),
+                )
             )
-        )
-        self.lost = min(self.lost, ranked[width][0])
-        narrowed: dict[int, list[Label]] = {}
-        for _, _, done, i in ranked[:width]:
-            narrowed.setdefault(done, []).append(layer[done][i])
-        return narrowed
+            at = parent
+        for part in (scratch.resident, scratch.copied, scratch.cost, scratch.bytes):
+            part[0] = part[row]
+        return steps[::-1]
 
 
-def schedule_of(problem: PlanningProblem, label: Label) -> Schedule:
-    """Order, stays and reuses of a complete label."""
-    path: list[Label] = []
-    at: Label | None = label
-    while at is not None and at.parent is not None:
-        path.append(at)
-        at = at.parent
-    path.reverse()
-    order = tuple(step.operator for step in path)
+def _layer(region: Region, room: int) -> Layer:
+    words_o, words_v = region.users.shape[1], region.use.shape[1]
+    words_s = (region.extra.shape[0] + 63) // 64
+    table = 1 << (2 * room).bit_length()
+
+    def ints() -> NDArray[np.int64]:
+        return np.empty(room, np.int64)
+
+    def words(count: int) -> NDArray[np.uint64]:
+        return np.empty((room, count), np.uint64)
+
+    return Layer(
+        resident=words(words_v),
+        copied=words(words_v),
+        cost=ints(),
+        bytes=ints(),
+        next=ints(),
+        bucket=ints(),
+        parent=ints(),
+        sequence=ints(),
+        mark=np.empty(room, np.uint64),
+        done=words(words_o),
+        ready=words(words_s),
+        head=ints(),
+        live=ints(),
+        place=ints(),
+        table=np.full(table, -1, np.int64),
+        counters=np.zeros(kernels.COUNTERS, np.int64),
+    )
+
+
+def _scratch(region: Region, rows: int) -> Scratch:
+    words_o, words_v = region.users.shape[1], region.use.shape[1]
+    storages = region.size.shape[0]
+    return Scratch(
+        resident=np.empty((rows, words_v), np.uint64),
+        copied=np.empty((rows, words_v), np.uint64),
+        cost=np.empty(rows, np.int64),
+        bytes=np.empty(rows, np.int64),
+        parent=np.empty(rows, np.int64),
+        matching=np.empty(rows, np.int64),
+        done=np.empty((2, words_o), np.uint64),
+        sets=np.empty((2, words_o), np.uint64),
+        dead=np.empty(words_v, np.uint64),
+        mask=np.empty(words_v, np.uint64),
+        candidates=np.empty((storages + 1, 3), np.int64),
+        rest=np.empty(storages + 2, np.int64),
+        stack=np.empty((storages + 3, 5), np.int64),
+        chosen=np.empty(storages + 1, np.int64),
+    )
+
+
+def _bits(mask: NDArray[np.uint64]) -> list[int]:
+    """Positions of the set bits, ascending."""
+    found = []
+    for w, word in enumerate(mask.tolist()):
+        while word:
+            low = word & -word
+            found.append(64 * w + low.bit_length() - 1)
+            word ^= low
+    return found
+
+
+def schedule_of(problem: PlanningProblem, steps: Sequence[Step]) -> Schedule:
+    """Order, stays and reuses of a path through the whole problem."""
+    order = tuple(step.operator for step in steps)
+    left = [len(users) for users in problem.users()]
     spans: list[tuple[int, int, int]] = []
     started: dict[int, int] = {}
     last_use: dict[int, int] = {}
-    for t, step in enumerate(path):
-        used = problem.uses(step.operator)
-        previous = step.parent.resident if step.parent is not None else 0
-        left = previous & ~step.resident
-        for v in bits(left & ~_mask(used)):
-            spans.append((v, started.pop(v), last_use[v] + 1))
-        for v in used:
+    for t, step in enumerate(steps):
+        spans += [(v, started.pop(v), last_use[v] + 1) for v in step.evicted if v in started]
+        replaced = {source for _, source in step.reuses}
+        for v in problem.uses(step.operator):
             started.setdefault(v, t)
             last_use[v] = t
-            if not step.resident >> v & 1:
+            left[v] -= 1
+            if not left[v] or v in replaced:
                 spans.append((v, started.pop(v), t + 1))
     stays = stays_from_spans(problem, order, spans)
     ends = {(stay.storage, stay.end - 1): i for i, stay in enumerate(stays)}
     starts = {(stay.storage, stay.start): i for i, stay in enumerate(stays)}
     reuses = tuple(
         (ends[source, t], starts[output, t])
-        for t, step in enumerate(path)
+        for t, step in enumerate(steps)
         for output, source in step.reuses
     )
     return Schedule(order, stays, reuses)
-
-
-def search(tables: Tables, options: SearchOptions) -> SearchResult:
-    """Search orders and residencies; see the module docstring."""
-    return _Search(tables, options).run()
 
 
 def widths(largest: int) -> Iterator[int]:
@@ -539,7 +392,7 @@ def widths(largest: int) -> Iterator[int]:
     width = 4
     while width < largest:
         yield width
-        width *= 8
+        width *= 4
     yield largest
 
 
