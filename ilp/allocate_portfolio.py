@@ -117,8 +117,8 @@ def _softly_troubled_lifetime(t: Traits) -> tuple[NDArray[np.generic], ...]:
 STRATEGIES: tuple[tuple[int, Preference], ...] = (
     (FULLEST, _lifetime),
     (FULLEST, _troubled_lifetime),
+    (FULLEST, _lifetime),
     (LOWEST, _softly_troubled_lifetime),
-    (LOWEST, _lifetime),
 )
 """Where to place the next buffer, and which one; runs take turns."""
 

@@ -34,14 +34,15 @@ def test_the_name_of_a_table_holds_its_capacity(tmp_path: Path) -> None:
 
 def test_tables_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "t.12.csv").write_text("id,lower,upper,size\na,0,2,4\nb,1,4,4\nc,3,5,8\n")
-    monkeypatch.setattr(benchmark, "cold", lambda: 1.5)
+    instant = benchmark.Timed(benchmark.allocate([], [], []), 1.5, 0.5)
+    monkeypatch.setattr(benchmark, "cold", lambda: instant)
     out = tmp_path / "out.md"
     arguments = argparse.Namespace(
-        folder=tmp_path, models=None, time_limit=5.0, crowds=[200], perfect=0, out=out
+        folder=tmp_path, models=None, time_limit=5.0, crowds=[200], perfect=0, cold=True, out=out
     )
     lines = benchmark.report(arguments)
     text = out.read_text()
     assert text == "\n".join(lines) + "\n"
-    assert "| t | 3 | optimal |" in text and "takes 1.5 s" in text
+    assert "| t | 3 | optimal |" in text and "0.5 s of CPU, 1.5 s of wall" in text
     assert "| t | 3 | 12 | 12 | 0.00 | optimal |" in text
     assert crowd(200, 200, 1).name in text
