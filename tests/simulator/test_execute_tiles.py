@@ -20,6 +20,7 @@ from stowplan.passes.problem import planning_problem
 from stowplan.passes.tiling.tile import Tile
 from stowplan.simulator.execute import ProofResult, prove
 from stowplan.targets.load import load_target
+from stowplan.targets.tile_operands import terms_of
 
 pytest.importorskip("onnxruntime")
 
@@ -191,6 +192,26 @@ CASES: dict[str, tuple[list[NodeProto], dict[str, Any], dict[str, Any]]] = {
             "t": axes(1, 12, 16),
         },
     ),
+    "expand": (
+        [node("Relu", "x", "a"), node("Expand", "a s")],
+        IMAGE,
+        {"s": axes(3, 8, 12, 10)},
+    ),
+    "gemm-long": (
+        [node("Gemm", "x w b", "a", transB=1), node("Relu", "a")],
+        {"x": (6, 600)},
+        {"w": weight(12, 600), "b": weight(12)},
+    ),
+    "matmul-long": (
+        [node("MatMul", "x w", "a"), node("Relu", "a", "b"), node("MatMul", "b v")],
+        {"x": (1, 4, 40)},
+        {"w": weight(40, 300), "v": weight(300, 20)},
+    ),
+    "conv-deep": (
+        [node("Conv", "x w b", "a", pads=[1, 1, 1, 1]), node("Relu", "a")],
+        {"x": (1, 96, 4, 4)},
+        {"w": weight(8, 96, 3, 3), "b": weight(8)},
+    ),
     "layer-norm": (
         [node("LayerNormalization", "x s b")],
         TOKENS,
@@ -245,6 +266,32 @@ def test_a_tile_that_is_not_given_its_halo_cannot_pass(tmp_path: Path) -> None:
     operators = tuple(broken if op is victim else op for op in graph.operators)
     bare = graph.replace(operators=tuple(_without_description(op) for op in operators))
     assert not proved(imported, bare, 4_096, False).passed
+
+
+@pytest.mark.parametrize("case", ["gemm-long", "matmul-long", "conv-deep"])
+def test_sums_are_cut_where_their_operands_do_not_fit(case: str, tmp_path: Path) -> None:
+    imported = model(tmp_path, case)
+    graph = tiled(imported, 2_048, True)
+    parts = [op for op in graph.operators if terms_of(op) is not None]
+    assert parts
+    for op in parts:
+        lower, upper, terms = terms_of(op) or (0, 0, 0)
+        assert 0 <= lower < upper <= terms
+        assert (op.epilogue[:1] == ("Add",)) == (lower > 0)
+    proved(imported, graph, 2_048, True).require()
+
+
+def test_sums_of_another_tile_cannot_pass(tmp_path: Path) -> None:
+    imported = model(tmp_path, "gemm-long")
+    graph = tiled(imported, 640, True)
+    sums = [tensor.name for tensor in graph.tensors if tensor.name.endswith(":sums")]
+    victim = next(op for op in graph.operators if op.inputs[-1] == sums[-1])
+    broken = replace(victim, inputs=(*victim.inputs[:-1], sums[0]), in_place=())
+    wrong = graph.replace(
+        operators=tuple(broken if op is victim else op for op in graph.operators)
+    )
+    assert len(sums) > 1
+    assert not proved(imported, wrong, 4_096, True).passed
 
 
 def _without_description(op: Operator) -> Operator:
