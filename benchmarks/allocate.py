@@ -1,6 +1,7 @@
 """The allocator: contest instances, perfect packings, real models and very many buffers.
 
-    python -m benchmarks.allocate FOLDER [--models FOLDER] [--time-limit 60] [--no-cold] [--out results.md]
+    python -m benchmarks.allocate FOLDER [--models FOLDER] [--time-limit 60] [--no-cold]
+        [--out results.md]
 
 ``FOLDER`` holds tables ``NAME.CAPACITY.csv``. Times are of one process on one core, kernels warm;
 processor seconds beside wall seconds, as the machine may be shared.
@@ -156,8 +157,8 @@ def _heading(limit_s: float) -> list[str]:
         f"`python -m benchmarks.allocate {' '.join(map(_public, sys.argv[1:]))}`, "
         f"{datetime.now(UTC):%Y-%m-%d}, {_processor()}, {os.cpu_count()} shared cores, "
         f"Python {platform.python_version()}, {versions}.",
-        f"One process on one core, kernels warm; at most {limit_s:g} s of CPU per decision. The "
-        "machine was shared: wall times hold waiting, and CPU times are longer than on an idle one.",
+        f"One process on one core, kernels warm; at most {limit_s:g} s of CPU per decision. On "
+        "shared cores wall times hold waiting, and CPU times are longer than on idle ones.",
     ]
 
 

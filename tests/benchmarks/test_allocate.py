@@ -8,6 +8,8 @@ import pytest
 from benchmarks import allocate as benchmark
 from benchmarks.allocate_instances import crowd, of_table, perfect
 
+from stowplan.ilp.allocate import allocate
+
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_perfect_packing_fills_its_rectangle(seed: int) -> None:
@@ -34,7 +36,7 @@ def test_the_name_of_a_table_holds_its_capacity(tmp_path: Path) -> None:
 
 def test_tables_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "t.12.csv").write_text("id,lower,upper,size\na,0,2,4\nb,1,4,4\nc,3,5,8\n")
-    instant = benchmark.Timed(benchmark.allocate([], [], []), 1.5, 0.5)
+    instant = benchmark.Timed(allocate([], [], []), 1.5, 0.5)
     monkeypatch.setattr(benchmark, "cold", lambda: instant)
     out = tmp_path / "out.md"
     arguments = argparse.Namespace(
