@@ -203,13 +203,13 @@ def markdown(tables: Sequence[Table]) -> str:
 
 _INTRODUCTION = """# Streaming networks: speed, and the FIFOs that attention needs
 
-`python -m benchmarks.streaming --markdown benchmarks/results/streaming.md`; CPU seconds of one core for
-whole calls of `simulate` (checks and conversions of the network included), warm, best of several.
-"Simulated one by one" are the firings outside jumps over periods. Time follows firings, not cycles: a
-thousand times the cycles per firing change nothing, ten times the firings take ten times as long,
-beyond the constant part of a call (0.3 to 3 ms). Periodic networks take the time of their first
-periods whatever their length. The first call ever compiles for about 20 CPU seconds; the result is
-cached.
+`python -m benchmarks.streaming --markdown benchmarks/results/streaming.md`; CPU seconds of one
+core for whole calls of `simulate` (checks and conversions of the network included), warm, best of
+several. "Simulated one by one" are the firings outside jumps over periods. Time follows firings,
+not cycles: a thousand times the cycles per firing change nothing, ten times the firings take ten
+times as long, beyond the constant part of a call (0.3 to 3 ms). Periodic networks take the time of
+their first periods whatever their length. The first call ever compiles for about 20 CPU seconds;
+the result is cached.
 """
 
 
