@@ -2,10 +2,10 @@
 
     python -m benchmarks.simulator_models FOLDER... [--precision int8] [--out rows.jsonl]
 
-Each model is imported, planned greedily, lowered and simulated; the report of each run is built, and
-its laws are checked: every queue's cycles add up, and DRAM serves every access asked for. Symbolic
-dimensions whose name has "seq" are bound to 128, others to 1. Seconds are processor time of
-the engine alone, warm.
+Each model is imported, planned greedily, lowered and simulated; the report of each run is built,
+and its laws are checked: every queue's cycles add up, and DRAM serves every access asked for.
+Symbolic dimensions whose name has "seq" are bound to 128, others to 1. Seconds are processor time
+of the engine alone, warm.
 """
 
 import argparse

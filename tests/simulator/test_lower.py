@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import msgspec
 import pytest
@@ -18,6 +19,7 @@ from stowplan.ir.storage import storage_model
 from stowplan.ir.traffic import traffic
 from stowplan.passes.greedy import plan_greedy
 from stowplan.passes.planner import PlanOptions
+from stowplan.simulator.dram_layout import dram_addresses
 from stowplan.simulator.engine import run, simulate
 from stowplan.simulator.lower import lower
 from stowplan.simulator.machine import Timing, machine_of
@@ -160,6 +162,74 @@ def test_engines_of_the_plan_are_respected() -> None:
     assert lower(graph, plan, target) == lower(graph, chain_plan(graph, target), target)
     with pytest.raises(UsageError, match="runs one on 'array'"):
         lower(graph, replace(plan, engines=(("one", "array"),)), target)
+
+
+def fork_graph() -> Graph:
+    """Two independent operators and one that joins their results."""
+    sizes = ("x", Role.INPUT), ("a", Role.ACTIVATION), ("b", Role.ACTIVATION), ("y", Role.OUTPUT)
+    tensors = tuple(Tensor(name, (64,), DType.INT8, role) for name, role in sizes)
+    operators = (
+        Operator("left", "Relu", ("x",), ("a",)),
+        Operator("right", "Relu", ("x",), ("b",)),
+        Operator("join", "Add", ("a", "b"), ("y",)),
+    )
+    return Graph("fork", tensors, operators)
+
+
+def test_independent_operators_run_at_once_on_several_cores() -> None:
+    graph, one = fork_graph(), small_target(256)
+    two = msgspec.structs.replace(one, cores=2)
+    cycles = []
+    for target in (one, two):
+        plan = plan_greedy(graph, target, PlanOptions())
+        program = lower(graph, plan, target)
+        timing = run(program, machine_of(target))
+        assert timing == step_through(program, machine_of(target))
+        cycles.append(timing.cycles)
+        computing = [i for i, c in enumerate(program.commands) if c.kind is CommandKind.COMPUTE]
+        left, right, join = computing
+        overlap = timing.start[right] < timing.end[left]
+        assert overlap == (target.cores == 2)
+        assert timing.start[join] >= max(timing.end[left], timing.end[right])
+    assert cycles[0] - cycles[1] == 16
+
+
+def test_the_core_that_a_plan_names_is_taken() -> None:
+    graph = fork_graph()
+    target = msgspec.structs.replace(small_target(256), cores=2)
+    plan = plan_greedy(graph, target, PlanOptions())
+    both_on_one = replace(plan, engines=(("left", "vector1"), ("right", "vector1")))
+    program = lower(graph, both_on_one, target)
+    cores = {c.label: c.core for c in program.commands if c.kind is CommandKind.COMPUTE}
+    assert cores["left"] == cores["right"] == 1
+    with pytest.raises(UsageError, match="of 2 cores"):
+        lower(graph, replace(plan, engines=(("left", "vector2"),)), target)
+    with pytest.raises(UsageError, match="names an engine 'dsp'"):
+        lower(graph, replace(plan, engines=(("left", "dsp"),)), target)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.builds(random_case, st.integers(0, 10**6), st.integers(1, 12)), st.integers(2, 3))
+def test_several_cores_do_not_race(case: Case, cores: int) -> None:
+    many = replace(case, target=msgspec.structs.replace(case.target, cores=cores))
+    plan, program, timing = planned(many)
+    assert race(many, plan, program, timing) is None
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.builds(random_case, st.integers(0, 10**6), st.integers(1, 10)))
+def test_full_dram_mode_does_not_race_and_reads_what_the_plan_says(case: Case) -> None:
+    plan, program, _ = planned(case)
+    machine = machine_of(case.target, "full")
+    timing = run(program, machine)
+    assert race(case, plan, program, timing) is None
+    for command in program.commands:
+        assert sum(b - a for a, b in command.dram_reads) == command.read_bytes
+        assert sum(b - a for a, b in command.dram_writes) == command.written_bytes
+    offsets = dram_addresses(case.graph, plan, storage_model(case.graph))
+    sizes = {s.name: s.size_bytes for s in storage_model(case.graph).storages}
+    spans = sorted((base, base + sizes[name]) for name, base in offsets.items())
+    assert all(end <= begin for (_, end), (begin, _) in pairwise(spans))
 
 
 def planned(case: Case) -> tuple[Plan, Program, Timing]:
