@@ -4,21 +4,26 @@
 results, the player chooses
 
 * **Copy**: an asynchronous LOAD brings the storage into fast memory, complete when the operator
-  starts. Its window is the latest in which DRAM has the bandwidth to spare; its address the lowest
-  that is free. Not for results.
+  starts. Its window is the latest in which DRAM has the bandwidth to spare; the operator waits for
+  what no spare hides. Not for results.
 * **NoCopy**: an operand stays where it has been since it was last used or defined; a result comes
   into being in fast memory, in place of an operand where the operator allows it.
 * **Drop**: the operator accesses the storage in DRAM.
 
-*Legality is exact.* A choice is legal when the space is free during the whole window, DRAM's copy
-is current, and the transfers fit into bandwidth that nothing else uses. Where an operand is needed
-from DRAM whose copy is stale, a STORE is put into the earliest window after the last write, if there
-is one. If nothing is legal, *Drop-backup* goes back to where the storage was written and Drops it
-there. What DRAM must hold at the end is always written there.
+Addresses follow from the choices: where it costs least of what is on chip and used again, and of
+such places the lowest.
+
+*Legality is exact.* A choice is legal when the space is free during the whole window and DRAM's
+copy is current. Where that copy is needed and stale, a STORE is put into the earliest window after
+the last write; if there is no spare for it, the next operator waits. What DRAM must hold at the end
+is always written there. In the published game (``hidden_only``) transfers may not make anybody
+wait; a play can then get stuck, and *Drop-backup* goes back to where the storage was written and
+Drops it there.
 
 *Latency.* Operators run one after another. Each takes the longest of its computation, its accesses
-to fast memory and the bytes it moves through DRAM, plus DRAM's latency if it reads there. The reward
-of a decision is what it takes off the sum; the game starts with every access in DRAM.
+to fast memory and the bytes it moves through DRAM, which LOADs that are under way share; DRAM's
+latency comes on top if it reads there, and so does the wait for unhidden transfers. The reward of a
+decision is what it takes off the sum; the game starts with every access in DRAM.
 
 Targets without direct DRAM operands cannot Drop and have no game.
 """
@@ -76,7 +81,11 @@ class Instance:
 
 
 def build_instance(
-    graph: Graph, target: Target, track_weights: bool = True, order: Sequence[int] | None = None
+    graph: Graph,
+    target: Target,
+    track_weights: bool = True,
+    order: Sequence[int] | None = None,
+    hidden_only: bool = False,
 ) -> Instance:
     """Set up the game of ``graph`` on ``target``.
 
@@ -85,6 +94,7 @@ def build_instance(
         target: a machine whose operators reach DRAM.
         track_weights: weights are decided like any other storage rather than streamed.
         order: operator indices in a legal execution order; graph order when None.
+        hidden_only: transfers must be hidden entirely, as in the published game.
 
     Raises:
         UsageError: the target has no direct DRAM operands.
@@ -97,7 +107,7 @@ def build_instance(
         )
     problem = planning_problem(graph, memory)
     sequence = tuple(range(problem.operators)) if order is None else tuple(order)
-    rules = _rules(problem, target, sequence)
+    rules = _rules(problem, target, sequence, hidden_only)
     state = new_state(rules)
     kernels.reset(rules, state)
     instance = Instance(
@@ -200,7 +210,9 @@ class Game:
         return int(kernels.follow(self.instance.rules, self.state, array, limit))
 
 
-def _rules(problem: PlanningProblem, target: Target, order: tuple[int, ...]) -> kernels.Rules:
+def _rules(
+    problem: PlanningProblem, target: Target, order: tuple[int, ...], hidden_only: bool
+) -> kernels.Rules:
     decisions = _Decisions(problem, target, order)
     burst = target.dma.burst_bytes
     storages = [
@@ -218,6 +230,7 @@ def _rules(problem: PlanningProblem, target: Target, order: tuple[int, ...]) -> 
         setup * rate,
         pad.banks * pad.bank_width_bytes,
         LOOKBACK_STEPS,
+        int(hidden_only),
     ]
     return kernels.Rules(
         decision=_table(decisions.rows, kernels.DECISION_COLUMNS),
@@ -318,7 +331,7 @@ def _bound(instance: Instance) -> int:
     """Cycles no play undercuts: each step's computation, and bytes that must cross DRAM.
 
     A step takes at least its computation, and the time of what it must move directly: results that
-    DRAM must hold, and streamed weights. All bytes that enter or leave for good take their time too:
+    DRAM must hold, and streamed weights. All bytes that enter or leave for good take time:
     inputs, outputs and weights once.
     """
     rules = instance.rules

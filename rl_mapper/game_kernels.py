@@ -38,8 +38,8 @@ STORAGE_COLUMNS = 4
 COMPUTE, STREAMED, FIRST = range(3)
 STEP_COLUMNS = 3
 # Entries of Rules.limits.
-CAPACITY, BANDWIDTH, LATENCY, LOAD_BYTES, STORE_BYTES, BANK_BYTES, LOOKBACK = range(7)
-LIMITS = 7
+CAPACITY, BANDWIDTH, LATENCY, LOAD_BYTES, STORE_BYTES, BANK_BYTES, LOOKBACK, HIDDEN_ONLY = range(8)
+LIMITS = 8
 
 # Tables of State by number in the log.
 T_SCALAR, T_HOLD, T_TIME, T_STAY = range(4)
@@ -50,8 +50,9 @@ SCALARS = 5
 ADDRESS, UNTIL, STAY, VALID, WRITTEN, SEEN = range(6)
 HOLD_COLUMNS = 6
 # Columns of State.time, per step.
-DIRECT, READS, ONCHIP, CYCLES_OF, SPARE, LOADED_BYTES, STALLED, QUEUED, SEGMENTS_BEFORE = range(9)
-TIME_COLUMNS = 9
+DIRECT, READS, ONCHIP, CYCLES_OF, SPARE = range(5)
+LOADED_BYTES, STALLED, QUEUED, WAITED, SEGMENTS_BEFORE = range(5, 10)
+TIME_COLUMNS = 10
 # Columns of State.stay.
 S_STORAGE, S_ADDRESS, S_RESERVED, S_START, S_END, S_LOADED, S_ISSUE, S_DEADLINE, S_FLOOR = range(9)
 STAY_COLUMNS = 9
@@ -71,7 +72,7 @@ class Rules(NamedTuple):
         decision: one row per decision [A, 10].
         storage: one row per storage [V, 4].
         step: one row per step, ``FIRST`` being its first decision [N + 1, 3].
-        limits: the machine [7].
+        limits: the machine and the variant played [8].
     """
 
     decision: Ints
@@ -86,7 +87,7 @@ class State(NamedTuple):
     Attributes:
         scalar: counts and the latency so far [1, 5].
         hold: where each storage is [V, 6].
-        time: what each step does [N + 1, 9].
+        time: what each step does [N + 1, 10].
         stay: stays on chip, in order of decision [A, 9].
         segment: taken address x time, in order of decision [S, 5].
         load: stay and bytes charged of each LOAD, first in first out [A, 2].
@@ -209,9 +210,9 @@ def back_up(rules: Rules, state: State) -> int:
 def follow(rules: Rules, state: State, wishes: Ints, limit: int) -> int:
     """Play ``wishes`` to the end; what is not legal becomes the nearest legal action.
 
-    ``wishes`` holds actions, or ``ON_CHIP``: NoCopy where legal, Copy where that loses nothing, else
-    Drop. NoCopy and Copy stand in for each other, then Drop; for Drop, NoCopy and then Copy. Dead
-    ends are backed up.
+    ``wishes`` holds actions, or ``ON_CHIP``: NoCopy where legal, Copy where that loses nothing,
+    else Drop. NoCopy and Copy stand in for each other, then Drop; for Drop, NoCopy and then Copy.
+    Dead ends are backed up.
 
     Args:
         rules: the game.
@@ -337,7 +338,8 @@ def _cycles(rules: Rules, state: State, t: int) -> int:
         -(-(direct + min(direct, queued) + rules.step[t, STREAMED]) // rate),
         -(-state.time[t, ONCHIP] // rules.limits[BANK_BYTES]),
     )
-    return -(-state.time[t, STALLED] // rate) + latency + longest
+    waited = state.time[t, STALLED] + state.time[t, WAITED]
+    return -(-waited // rate) + latency + longest
 
 
 @numba.njit(cache=True)
@@ -360,7 +362,7 @@ def _enter(rules: Rules, state: State, t: int) -> None:
         if closed >= 0:
             supply = state.time[closed, CYCLES_OF] * rules.limits[BANDWIDTH]
             used = state.time[closed, DIRECT] + rules.step[closed, STREAMED]
-            spare = supply - used - state.time[closed, STALLED]
+            spare = supply - used - state.time[closed, STALLED] - state.time[closed, WAITED]
             _set(state, T_TIME, closed, SPARE, max(0, spare))
         _set(state, T_TIME, closed + 1, SEGMENTS_BEFORE, state.scalar[0, SEGMENTS])
 
@@ -401,9 +403,9 @@ def _on_chip(rules: Rules, state: State, a: int) -> None:
 @numba.njit(cache=True)
 def _drop(rules: Rules, state: State, a: int) -> bool:
     v, t = rules.decision[a, STORAGE], rules.decision[a, STEP]
-    if not rules.decision[a, DEFINES] and state.hold[v, VALID] < 0:
-        if not _store(rules, state, v, t):
-            return False
+    stale = not rules.decision[a, DEFINES] and state.hold[v, VALID] < 0
+    if stale and not _store(rules, state, v, t):
+        return False
     _set(state, T_HOLD, v, ADDRESS, -1)
     if rules.decision[a, WRITES]:
         _set(state, T_HOLD, v, VALID, t + 1)
@@ -422,9 +424,7 @@ def _keep(rules: Rules, state: State, a: int) -> bool:
     address, until = state.hold[v, ADDRESS], state.hold[v, UNTIL]
     if address < 0:
         return False
-    if until <= t and not _extend(rules, state, v, until, t + 1):
-        return False
-    return True
+    return until > t or _extend(rules, state, v, until, t + 1)
 
 
 @numba.njit(cache=True)
@@ -465,9 +465,9 @@ def _copy(rules: Rules, state: State, a: int) -> bool:
     if _load_from(rules, state, a, charge, near, floor):
         least = state.scalar[0, CYCLES]
     _rewind(state, before)
-    if _load_from(rules, state, a, charge, begin, floor):
-        if least == ILLEGAL or state.scalar[0, CYCLES] <= least:
-            return True
+    found = _load_from(rules, state, a, charge, begin, floor)
+    if found and (least == ILLEGAL or state.scalar[0, CYCLES] <= least):
+        return True
     _rewind(state, before)
     return least != ILLEGAL and _load_from(rules, state, a, charge, near, floor)
 
@@ -517,7 +517,9 @@ def _hiding(rules: Rules, state: State, t: int, charge: int) -> int:
 def _load(rules: Rules, state: State, a: int, charge: int, begin: int, floor: int) -> bool:
     """Load with the spare of steps from ``begin`` on; changes must be rewound if this fails."""
     v, t = rules.decision[a, STORAGE], rules.decision[a, STEP]
-    first = _take_spare(state, begin, t, charge)
+    first = _take_spare(rules, state, begin, t, charge)
+    if first < 0:
+        return False
     issue = _queue(state, t, charge)
     if issue < floor or not _move_loads(rules, state, t, charge, first):
         return False
@@ -533,10 +535,10 @@ def _load(rules: Rules, state: State, a: int, charge: int, begin: int, floor: in
 
 
 @numba.njit(cache=True)
-def _take_spare(state: State, begin: int, t: int, charge: int) -> int:
+def _take_spare(rules: Rules, state: State, begin: int, t: int, charge: int) -> int:
     """Take ``charge`` bytes from the latest steps in [begin, t), stalling ``t`` for the rest.
 
-    Returns the first step taken from, ``t`` if there is none.
+    Returns the first step taken from, ``t`` if there is none, -1 if stalls are not allowed.
     """
     need = charge
     first = t
@@ -550,6 +552,8 @@ def _take_spare(state: State, begin: int, t: int, charge: int) -> int:
             first = i
         if need == 0:
             return first
+    if rules.limits[HIDDEN_ONLY]:
+        return -1
     _set(state, T_TIME, t, STALLED, state.time[t, STALLED] + need)
     return first
 
@@ -573,7 +577,7 @@ def _share(rules: Rules, state: State, first: int, t: int, issue: int, charge: i
 
 @numba.njit(cache=True)
 def _queue(state: State, t: int, charge: int) -> int:
-    """Boundary before which the last ``charge`` loaded bytes due at ``t`` have not begun to move."""
+    """The last boundary before any of the last ``charge`` loaded bytes due at ``t`` moves."""
     need = charge - state.time[t, STALLED]
     i = t
     while need > 0 and i > 0:
@@ -615,26 +619,53 @@ def _move_loads(rules: Rules, state: State, t: int, charge: int, first: int) -> 
 
 @numba.njit(cache=True)
 def _store(rules: Rules, state: State, v: int, t: int) -> bool:
-    """A STORE in the earliest window after the last write, complete at boundary ``t``."""
+    """A STORE in the earliest window after the last write, complete at boundary ``t`` or before.
+
+    If spare does not hide it while the stay lasts, the stay is lengthened. If that is not possible,
+    the step after the stay's last use waits for the rest.
+    """
     if state.hold[v, ADDRESS] < 0 or not _room(rules, state):
         return False
     begin = state.hold[v, WRITTEN] + 1
-    need = rules.storage[v, MOVED_BYTES] + rules.limits[STORE_BYTES]
-    for i in range(begin, t):
+    until = min(state.hold[v, UNTIL], t)
+    charge = rules.storage[v, MOVED_BYTES] + rules.limits[STORE_BYTES]
+    before = state.length[0]
+    done = _give(rules, state, begin, t, charge, False)
+    if done < 0 or (done > until and not _extend(rules, state, v, until, done)):
+        _rewind(state, before)
+        if rules.limits[HIDDEN_ONLY]:
+            return False
+        _give(rules, state, begin, until, charge, True)
+        done = until
+    stay = state.hold[v, STAY]
+    _set(state, T_STAY, stay, S_ISSUE, begin)
+    _set(state, T_STAY, stay, S_DEADLINE, done)
+    _set(state, T_HOLD, v, VALID, done)
+    return True
+
+
+@numba.njit(cache=True)
+def _give(rules: Rules, state: State, begin: int, end: int, charge: int, stall: bool) -> int:
+    """Give a STORE the spare of [begin, end) from the earliest on; the boundary it ends at, or -1.
+
+    With ``stall``, step ``end`` waits for what is left.
+    """
+    need = charge
+    for i in range(begin, end):
         taken = min(need, state.time[i, SPARE])
+        _set(state, T_TIME, i, QUEUED, state.time[i, QUEUED] + need)
+        if state.time[i, DIRECT]:
+            _recount(rules, state, i)
         if taken:
             _set(state, T_TIME, i, SPARE, state.time[i, SPARE] - taken)
             need -= taken
         if need == 0:
-            if i + 1 > state.hold[v, UNTIL]:
-                if not _extend(rules, state, v, state.hold[v, UNTIL], i + 1):
-                    return False
-            stay = state.hold[v, STAY]
-            _set(state, T_STAY, stay, S_ISSUE, begin)
-            _set(state, T_STAY, stay, S_DEADLINE, i + 1)
-            _set(state, T_HOLD, v, VALID, i + 1)
-            return True
-    return False
+            return i + 1
+    if not stall:
+        return -1
+    _set(state, T_TIME, end, WAITED, state.time[end, WAITED] + need)
+    _recount(rules, state, end)
+    return end
 
 
 @numba.njit(cache=True)
@@ -716,9 +747,9 @@ def _free(state: State, low: int, high: int, begin: int, end: int, ignored: int)
     """Whether nobody but ``ignored`` takes a byte of [low, high) during [begin, end)."""
     for n in range(state.scalar[0, SEGMENTS] - 1, state.time[begin, SEGMENTS_BEFORE] - 1, -1):
         row = state.segment[n]
-        if row[LOW] < high and row[HIGH] > low and row[END] > begin and row[BEGIN] < end:
-            if row[OWNER] != ignored:
-                return False
+        meets = row[LOW] < high and row[HIGH] > low and row[END] > begin and row[BEGIN] < end
+        if meets and row[OWNER] != ignored:
+            return False
     return True
 
 
