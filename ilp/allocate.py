@@ -3,7 +3,7 @@
 Buffers live in half-open intervals ``[lower, upper)`` and two that are live together may not share
 a byte. With a capacity the question is whether they fit; without one the height, the greatest
 ``offset + size``, is minimised: heuristics give an upper bound, the bytes live at once a lower one,
-and the exact packer decides heights in between, the lower bound first, then by bisection.
+and the exact packer decides heights in between, in rounds of growing effort.
 """
 
 import time
@@ -25,7 +25,8 @@ from stowplan.ilp.allocate_portfolio import Limits
 MAX_TOTAL = 1 << 58
 """Bytes of all buffers together up to which sums of offsets cannot overflow."""
 
-MIN_ATTEMPT_S = 0.05
+FIRST_NODES, NODES_GROWTH = 20_000, 4
+"""Search nodes per height in the first round of minimising, and their growth per round."""
 
 
 class AllocationStatus(StrEnum):
@@ -137,7 +138,7 @@ def allocate(
         found, bound = _minimise(task, deadline, cancelled)
     else:
         bound = _bound(task)
-        found = _decide(task, capacity, deadline, cancelled)
+        found = _decide(task, capacity, Limits(deadline, cancelled))
     return _report(task, capacity, found, bound, time.perf_counter() - began)
 
 
@@ -267,14 +268,14 @@ def _spread(task: _Task, busy: Ints, inner: Ints) -> Ints:
     return offsets
 
 
-def _decide(task: _Task, capacity: int, deadline: float, cancelled: Callable[[], bool]) -> _Answer:
+def _decide(task: _Task, capacity: int, limits: Limits) -> _Answer:
     """Do the buffers fit ``capacity``?"""
     if _height(task, _idle(task)) > capacity:
         return _Answer(None, True, 0)
     boxes, busy = _boxes(task, capacity)
     if not len(busy):
         return _Answer(_idle(task), True, 0)
-    verdict = pack_boxes(boxes, capacity, Limits(deadline, cancelled))
+    verdict = pack_boxes(boxes, capacity, limits)
     if verdict.offsets is None:
         return _Answer(None, verdict.proved, verdict.nodes)
     return _Answer(_spread(task, busy, verdict.offsets), True, verdict.nodes)
@@ -296,30 +297,36 @@ def _greedy(task: _Task) -> Ints:
     return _spread(task, busy, inner)
 
 
+def _grain(task: _Task) -> int:
+    """Every height worth trying is a multiple of it: offsets are sums of sizes, or fixed."""
+    aligned = [task.alignment] if task.alignment > 1 else []
+    fixed = np.maximum(task.fixed, 0)
+    return max(1, int(np.gcd.reduce(np.concatenate([task.size, fixed, aligned]).astype(np.int64))))
+
+
 def _minimise(task: _Task, deadline: float, cancelled: Callable[[], bool]) -> tuple[_Answer, int]:
     """Lowest packing found and the proved lower bound.
 
-    Heights below ``bound`` are refuted; heights below ``open_from`` were tried, some without an
-    answer. Once everything has been tried, the rest of the time goes to the bound.
+    Rounds of growing node limits: each tries the bound itself, then bisects the heights above it,
+    taking what is not found for too low. Heights below ``bound`` are refuted; those below
+    ``tried`` were tried in this round.
     """
-    bound = open_from = _bound(task)
+    grain = _grain(task)
+    bound = -(-_bound(task) // grain) * grain
     best = _greedy(task)
-    height, nodes = _height(task, best), 0
-    while bound < height and time.perf_counter() < deadline and not cancelled():
-        left = deadline - time.perf_counter()
-        if open_from == bound:
-            target, share = bound, 0.5
-        elif open_from < height:
-            target, share = (open_from + height - 1) // 2, 0.125
-        else:
-            target, share = bound, 1.0
-        until = min(deadline, time.perf_counter() + max(MIN_ATTEMPT_S, share * left))
-        answer = _decide(task, target, until, cancelled)
-        nodes += answer.nodes
-        if answer.offsets is not None:
-            best, height = answer.offsets, _height(task, answer.offsets)
-            continue
-        if answer.proved:
-            bound = target + 1
-        open_from = max(open_from, target + 1)
+    height, nodes, allowed = _height(task, best), 0, FIRST_NODES
+    while bound < height:
+        tried = target = bound
+        while tried < height:
+            if time.perf_counter() > deadline or cancelled():
+                return _Answer(best, True, nodes), bound
+            answer = _decide(task, target, Limits(deadline, cancelled, allowed))
+            nodes += answer.nodes
+            if answer.offsets is not None:
+                best, height = answer.offsets, _height(task, answer.offsets)
+            else:
+                tried = target + grain
+                bound = tried if answer.proved else bound
+            target = max(tried, (tried + height - 1) // 2 // grain * grain)
+        allowed *= NODES_GROWTH
     return _Answer(best, True, nodes), min(bound, height)
