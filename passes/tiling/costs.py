@@ -65,6 +65,7 @@ class Budget:
         alignment_bytes: of every address.
         tile_bytes: what one more tile costs, as bytes that could be moved meanwhile.
         array: what multiplies; None leaves its shape out of account.
+        burst_bytes: least bytes moved at once.
     """
 
     capacity_bytes: int
@@ -73,6 +74,7 @@ class Budget:
     alignment_bytes: int
     tile_bytes: int
     array: ArrayShape | None = None
+    burst_bytes: int = 64
 
     def aligned(self, size_bytes: int) -> int:
         """Bytes a tile of ``size_bytes`` takes."""

@@ -4,7 +4,8 @@ Everything is counted for all combinations of tile counts from a ladder at once.
 not depend on some loops is read again once per round of those outside the loops it depends on,
 unless it fits beside the tile. Where sums are cut, their parts are the innermost loop, and the sums
 so far stay on chip meanwhile. The cheapest combination and loop order that fit are taken, by the
-bytes read again, a cost per tile, and the cycles that partly filled folds of the array take.
+bytes read again, a cost per tile, the cycles that partly filled folds of the array take, and the
+bytes of partly used bursts.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,7 @@ from math import prod
 
 import numpy as np
 
+from stowplan.ir.graph import Role
 from stowplan.passes.tiling.boxes import Box, cut_evenly, extents, full
 from stowplan.passes.tiling.costs import Budget, Integers
 from stowplan.passes.tiling.network import Network, Unit
@@ -40,7 +42,7 @@ class Grid:
         counts: (dimension, tiles along it), outermost loop first; :data:`TERMS` comes last.
         again_bytes: bytes read again.
         needed_bytes: bytes of scratchpad a tile needs.
-        idle_bytes: what partly filled folds of the array cost, as bytes.
+        idle_bytes: what partly filled folds of the array and partly used bursts cost, as bytes.
     """
 
     counts: tuple[tuple[int, int], ...]
@@ -150,7 +152,7 @@ class _Search:
             needed = max(needed, self._needed(counts, first=True))
         lattice = _Lattice(self, tuple(order), {a: (counts[a],) for a in order})
         loops = tuple((axis, counts[axis]) for axis in order if counts[axis] > 1)
-        again, idle = lattice.again(order), lattice.idle()
+        again, idle = lattice.again(order), lattice.idle() + lattice.ragged()
         return Grid(loops, int(again.min()), needed, int(idle.min()))
 
     def _needed(self, counts: dict[int, int], first: bool) -> int:
@@ -204,20 +206,59 @@ class _Lattice:
     def _along(self, axis: int) -> list[int]:
         return [-1 if each == axis else 1 for each in self._axes]
 
-    def _bytes(self, name: str) -> Integers:
-        """Bytes a tile needs of a tensor."""
+    def _sides(self, name: str) -> list[Integers]:
+        """Extents a tile needs of a tensor; none where it reads another member of a Concat."""
         tensor = self._search.network.graph.tensor[name]
-        size = np.ones([1] * len(self._axes), dtype=np.int64)
+        nothing = (0,) * len(tensor.shape)
+        found = []
         for dimension, extent in enumerate(tensor.shape):
-            least = np.full([1] * len(self._axes), extent, dtype=np.int64)
+            least: Integers = np.full([1] * len(self._axes), extent, dtype=np.int64)
             for axis, counts in self._counts.items():
                 sides = [
-                    self._search.shapes(axis, int(count)).get(name, tensor.shape)[dimension]
+                    self._search.shapes(axis, int(count)).get(name, nothing)[dimension]
                     for count in counts.reshape(-1)
                 ]
                 least = np.minimum(least, np.array(sides).reshape(self._along(axis)))
-            size = size * least
-        return -(-size * tensor.dtype.bits // 8)
+            found.append(least)
+        return found
+
+    def _made(self) -> list[Integers]:
+        """Extents of a tile's result."""
+        one = np.ones([1] * len(self._axes), dtype=np.int64)
+        whole = self._search.whole
+        return [-(-e // self._counts.get(axis, one)) for axis, (_, e) in enumerate(whole)]
+
+    def _bytes(self, name: str) -> Integers:
+        """Bytes a tile needs of a tensor."""
+        size = np.ones([1] * len(self._axes), dtype=np.int64)
+        for side in self._sides(name):
+            size = size * side
+        return -(-size * self._search.network.graph.tensor[name].dtype.bits // 8)
+
+    def ragged(self) -> Integers:
+        """Bytes of bursts that tiles use in part, results and operands other than weights.
+
+        A run of bytes ends where a dimension is cut, and takes whole bursts.
+        """
+        search = self._search
+        result = search.unit.operator.outputs[0]
+        total = self._ragged(result, self._made())
+        for name in search.names:
+            if search.network.graph.tensor[name].role is not Role.WEIGHT:
+                total = total + self._ragged(name, self._sides(name))
+        return total * self._tiles
+
+    def _ragged(self, name: str, sides: Sequence[Integers]) -> Integers:
+        tensor, burst = self._search.network.graph.tensor[name], self._search.budget.burst_bytes
+        run = runs = np.ones([1] * len(self._axes), dtype=np.int64)
+        uncut = run > 0
+        for extent, side in zip(reversed(tensor.shape), reversed(sides), strict=True):
+            run = np.where(uncut, run * side, run)
+            runs = np.where(uncut, runs, runs * side)
+            uncut = uncut & (side == extent)
+        moved = -(-run * tensor.dtype.bits // 8)
+        ragged: Integers = runs * (-(-moved // burst) * burst - moved)
+        return ragged
 
     def _aligned(self, size: Integers) -> Integers:
         alignment = self._search.budget.alignment_bytes
@@ -231,8 +272,8 @@ class _Lattice:
             if not streamed:
                 total = total + self._aligned(size)
         made = np.ones_like(self._tiles)
-        for axis, (_, extent) in enumerate(search.whole):
-            made = made * -(-extent // self._counts.get(axis, np.int64(1)))
+        for side in self._made():
+            made = made * side
         outputs = search.unit.operator.outputs
         for position, name in enumerate(outputs):
             tensor = search.network.graph.tensor[name]
@@ -271,10 +312,10 @@ class _Lattice:
             return np.zeros_like(self._tiles)
         whole = self._search.whole
         rows = np.ones_like(self._tiles)
-        for axis, (_, extent) in enumerate(whole):
-            if axis != unit.columns:
-                rows = rows * -(-extent // self._counts.get(axis, np.int64(1)))
-        columns = -(-whole[unit.columns][1] // self._counts.get(unit.columns, np.int64(1)))
+        made = self._made()
+        for axis, side in enumerate(made):
+            rows = rows * side if axis != unit.columns else rows
+        columns = made[unit.columns]
         terms = -(-unit.terms * unit.taps // self._counts.get(TERMS, np.int64(1)))
         one = np.ones_like(self._tiles)
         most = prod(e for axis, (_, e) in enumerate(whole) if axis != unit.columns)
@@ -291,7 +332,7 @@ class _Lattice:
         fits = self.needed() <= search.budget.capacity_bytes
         if not fits.any():
             return []
-        base = self._tiles * search.budget.tile_bytes + self.idle()
+        base = self._tiles * search.budget.tile_bytes + self.idle() + self.ragged()
         found = []
         loops = [axis for axis in self._axes if axis != TERMS]
         last = [TERMS] if TERMS in self._axes else []

@@ -56,6 +56,7 @@ class Tile:
         cols: of the array.
         dataflow: of the array.
         rate: bytes moved per cycle.
+        burst: least bytes moved at once.
     """
 
     name: ClassVar[str] = "tile"
@@ -69,6 +70,7 @@ class Tile:
     cols: int = 0
     dataflow: str = "output_stationary"
     rate: int = 16
+    burst: int = 64
 
     @classmethod
     def of(cls, target: Target, track_weights: bool = False, fuse: bool = True) -> Self:
@@ -86,6 +88,7 @@ class Tile:
             cols=target.array.cols,
             dataflow=target.array.dataflow,
             rate=target.dram.bytes_per_cycle,
+            burst=target.dma.burst_bytes,
         )
 
     @property
@@ -203,6 +206,7 @@ def _candidates(memory: MemorySpec, options: Tile) -> list[tuple[Budget, bool]]:
                 alignment_bytes=memory.alignment_bytes,
                 tile_bytes=options.overhead,
                 array=options.array,
+                burst_bytes=options.burst,
             )
             found.append((budget, True))
     alone = (found[0][0], False)
