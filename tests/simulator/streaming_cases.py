@@ -2,9 +2,12 @@
 
 from bisect import bisect_right
 from dataclasses import replace
+from math import lcm
+from random import Random
 
 from hypothesis import strategies as st
 
+from stowplan.errors import ModelError
 from stowplan.simulator.streaming_engine import simulate
 from stowplan.simulator.streaming_network import (
     Clock,
@@ -150,3 +153,62 @@ def pipelines(draw: st.DrawFn) -> Network:
         for name in ("values", "to_sum", "sums", "out")
     )
     return Network(processes, fifos, CLOCKS)
+
+
+def balanced(seed: int) -> Network | None:
+    """A random connected graph whose rates balance, or None if ``verify`` refuses it."""
+    random = Random(seed)
+    count = random.randint(2, 5)
+    lengths = [random.choice((1, 1, 2, 3, 8, 20)) for _ in range(count)]
+    rounds = [random.choice((1, 1, 1, 2, 3)) for _ in range(count)]
+    takes: list[list[Rate]] = [[] for _ in range(count)]
+    gives: list[list[Rate]] = [[] for _ in range(count)]
+    fifos = []
+    for index in range(random.randint(count - 1, count + 3)):
+        tree = index < count - 1
+        reader = index + 1 if tree else random.randrange(count)
+        writer = random.randint(0, index) if tree else random.randrange(count)
+        made = _random_pattern(random, lengths[writer], 0, 4)
+        used = _random_pattern(random, lengths[reader], 0, 4)
+        total_made = rounds[writer] * pattern_sum(made, lengths[writer])
+        total_used = rounds[reader] * pattern_sum(used, lengths[reader])
+        whole = lcm(total_made, total_used)
+        if whole == 0 or whole > 12 * min(total_made, total_used):
+            continue
+        made = tuple((repeats, value * whole // total_made) for repeats, value in made)
+        used = tuple((repeats, value * whole // total_used) for repeats, value in used)
+        back = (whole // 2, whole, 2 * whole)
+        initial = random.choice((0, 0, 0, 1, 5, whole) if reader > writer else back)
+        least = max(1, initial, *(value for _, value in (*made, *used)))
+        depth = least + random.choice((0, 1, 2, whole, 3 * whole, 10 * whole))
+        name = f"f{index}"
+        fifos.append(Fifo(name, depth, 8, initial, random.choice((0, 0, 0, 1, 2))))
+        gives[writer].append(Rate(name, made))
+        takes[reader].append(Rate(name, used))
+    iterations = random.randint(1, 30)
+    clocks = random.choice((("unit",), ("fast", "slow", "unit")))
+    processes = tuple(
+        Process(
+            f"p{i}",
+            lengths[i] * rounds[i] * iterations,
+            tuple(takes[i]),
+            tuple(gives[i]),
+            random.choice(clocks),
+            _random_pattern(random, lengths[i], 1, random.choice((1, 1, 4))),
+            random.randint(1, 8),
+            random.randint(1, 5),
+        )
+        for i in range(count)
+    )
+    network = Network(processes, tuple(fifos), CLOCKS)
+    try:
+        network.verify()
+    except ModelError:
+        return None
+    return network
+
+
+def _random_pattern(random: Random, length: int, least: int, most: int) -> Pattern:
+    cuts = sorted(random.sample(range(1, length), min(random.choice((0, 0, 1, 2)), length - 1)))
+    ends = zip([0, *cuts], [*cuts, length], strict=True)
+    return tuple((end - begin, random.randint(least, most)) for begin, end in ends)
