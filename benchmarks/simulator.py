@@ -178,7 +178,7 @@ def growth_table() -> Table:
                 continue
             program = pipeline(commands, length)
             timing = _run(program, machine)
-            seconds = best(lambda p=program, m=machine: _run(p, m), 1)  # type: ignore[misc]
+            seconds = best(lambda p=program, m=machine: _run(p, m), 3)  # type: ignore[misc]
             accesses = timing.dram.reads + timing.dram.writes if timing.dram else 0
             table.add_row(
                 *(mode, f"{commands:,}", f"{length:,}", f"{timing.cycles:,}"),
