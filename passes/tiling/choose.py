@@ -161,9 +161,12 @@ def _coarsest(
         return None
     shapes = {name: meter.network.graph.tensor[name].shape for name in axes}
     finest = min(shapes[name][axis] for name, axis in axes.items())
+    fewest = max(budget.stripes(shapes[name], axis) for name, axis in axes.items())
     for stripes in _STRIPES[least:]:
         if stripes > finest:
             return None
+        if stripes < min(fewest, finest):
+            continue
         cost = meter.cost(budget, units, axes, stripes)
         if cost is None:
             return None

@@ -66,6 +66,7 @@ class Budget:
         tile_bytes: what one more tile costs, as bytes that could be moved meanwhile.
         array: what multiplies; None leaves its shape out of account.
         burst_bytes: least bytes moved at once.
+        most_rows: rows of an image or a matrix that a tile has at most; 0 leaves it open.
     """
 
     capacity_bytes: int
@@ -75,6 +76,13 @@ class Budget:
     tile_bytes: int
     array: ArrayShape | None = None
     burst_bytes: int = 64
+    most_rows: int = 0
+
+    def stripes(self, shape: Sequence[int], axis: int) -> int:
+        """Fewest tiles along a dimension of a result that keep to ``most_rows``."""
+        if not self.most_rows or axis != (2 if len(shape) >= 4 else len(shape) - 2):
+            return 1
+        return -(-shape[axis] // self.most_rows)
 
     def aligned(self, size_bytes: int) -> int:
         """Bytes a tile of ``size_bytes`` takes."""

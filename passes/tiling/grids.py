@@ -9,7 +9,7 @@ bytes of partly used bursts.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations, pairwise, permutations
 from math import prod
 
@@ -43,12 +43,15 @@ class Grid:
         again_bytes: bytes read again.
         needed_bytes: bytes of scratchpad a tile needs.
         idle_bytes: what partly filled folds of the array and partly used bursts cost, as bytes.
+        fits: false for a unit left whole because its smallest tile, which ``needed_bytes`` then
+            describes, is too large.
     """
 
     counts: tuple[tuple[int, int], ...]
     again_bytes: int
     needed_bytes: int
     idle_bytes: int = 0
+    fits: bool = True
 
     @property
     def tiles(self) -> int:
@@ -57,7 +60,7 @@ class Grid:
 
 
 def find_grid(network: Network, budget: Budget, unit: Unit) -> Grid:
-    """The cheapest tiles that fit; the smallest there are when none fits."""
+    """The cheapest tiles that fit; all of the unit when not even the smallest tile does."""
     return _Search(network, budget, unit).best()
 
 
@@ -82,8 +85,8 @@ def _boxes(whole: Box, box: Box, rest: Sequence[tuple[int, int]]) -> Iterator[Bo
         yield from _boxes(whole, (*box[:axis], (lower, upper), *box[axis + 1 :]), rest[1:])
 
 
-def _counts(extent: int) -> tuple[int, ...]:
-    return (*(n for n in _LADDER if n < extent), extent)
+def _counts(extent: int, fewest: int) -> tuple[int, ...]:
+    return tuple(sorted({fewest, extent, *(n for n in _LADDER if fewest < n < extent)}))
 
 
 class _Search:
@@ -103,21 +106,33 @@ class _Search:
         self._cut: dict[tuple[int, int], dict[str, tuple[int, ...]]] = {}
 
     def best(self) -> Grid:
-        """The cheapest grid that fits, else the finest."""
+        """The cheapest grid that fits."""
         uncut = self._exact({}, ())
-        if uncut.needed_bytes <= self.budget.capacity_bytes or not self.axes:
-            return uncut
+        fits = uncut.needed_bytes <= self.budget.capacity_bytes
+        limited = {axis for axis in self.axes if self.fewest(axis) > 1}
+        if not self.axes or (fits and not limited):
+            return replace(uncut, fits=fits)
         for depth in dict.fromkeys((min(DEPTH, len(self.axes)), len(self.axes))):
             ranked = sorted(
                 found
                 for axes in combinations(self.axes, depth)
+                if limited <= {*axes} or depth == len(self.axes)
                 for found in _Lattice(self, axes).cheapest()
             )
             for _, _, counts, order in ranked:
                 grid = self._exact(dict(counts), order)
                 if grid.needed_bytes <= self.budget.capacity_bytes:
                     return grid
-        return self._exact({axis: self.extent(axis) for axis in self.axes}, tuple(self.axes))
+        counts = {axis: self.extent(axis) for axis in self.axes}
+        finest = self._exact(counts, tuple(self.axes))
+        if finest.needed_bytes <= self.budget.capacity_bytes:
+            return finest
+        return Grid((), 0, finest.needed_bytes, fits=False)
+
+    def fewest(self, axis: int) -> int:
+        """Fewest tiles along a dimension that the options allow."""
+        shape = tuple(extent for _, extent in self.whole)
+        return 1 if axis == TERMS else self.budget.stripes(shape, axis)
 
     def extent(self, axis: int) -> int:
         return self.unit.terms if axis == TERMS else self.whole[axis][1]
@@ -194,7 +209,7 @@ class _Lattice:
         counts: dict[int, tuple[int, ...]] | None = None,
     ) -> None:
         self._search, self._axes = search, tuple(axes)
-        known = counts or {axis: _counts(search.extent(axis)) for axis in axes}
+        known = counts or {a: _counts(search.extent(a), search.fewest(a)) for a in axes}
         self._counts = {
             axis: np.array(known[axis], dtype=np.int64).reshape(self._along(axis)) for axis in axes
         }

@@ -9,7 +9,7 @@ left to the planner.
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
-from stowplan.errors import UsageError
+from stowplan.errors import InfeasiblePlanError, Misfit, UsageError
 from stowplan.ir.graph import Graph
 from stowplan.ir.memory import MemorySpec
 from stowplan.passes.base import PassResult
@@ -57,6 +57,7 @@ class Tile:
         dataflow: of the array.
         rate: bytes moved per cycle.
         burst: least bytes moved at once.
+        most_rows: rows of an image or a matrix that a tile has at most; 0 leaves it to the search.
     """
 
     name: ClassVar[str] = "tile"
@@ -71,6 +72,7 @@ class Tile:
     dataflow: str = "output_stationary"
     rate: int = 16
     burst: int = 64
+    most_rows: int = 0
 
     @classmethod
     def of(cls, target: Target, track_weights: bool = False, fuse: bool = True) -> Self:
@@ -127,6 +129,8 @@ def _best(graph: Graph, memory: MemorySpec, options: Tile) -> Graph:
     """The candidate with the least traffic when planned by furthest next use."""
     network = Network(graph, options.track_weights)
     sizes = _Sizes(network, memory, options)
+    if not memory.direct_dram:
+        sizes.check()
     best: tuple[tuple[int, int, int], Graph] | None = None
     effort = 0
     for budget, fused in _candidates(memory, options):
@@ -155,12 +159,38 @@ class _Sizes:
 
     def __init__(self, network: Network, memory: MemorySpec, options: Tile) -> None:
         self._network = network
+        self._every = _candidates(memory, options)
+        self._last: dict[int, Grid] = {}
+        self._capacity = memory.capacity_bytes
         self._meter = ChainMeter(network, memory.alignment_bytes)
         self._joined = max(4 * memory.alignment_bytes, memory.capacity_bytes // JOINED_SHARE)
         self._shares = [1.0] * len(network.units)
         self._unit = {unit.operator.name: unit.index for unit in network.units}
         self._grids: dict[tuple[object, ...], Grid] = {}
         self._seen: set[tuple[object, ...]] = set()
+
+    def check(self) -> None:
+        """Raise InfeasiblePlanError if the smallest tile of an operator is too large."""
+        network, (budget, _) = self._network, self._every[0]
+        cut = [unit for unit in network.units if unit.splittable]
+        grids = {unit.operator.name: self._grid(budget, unit) for unit in cut}
+        wrong = {name: grid for name, grid in grids.items() if not grid.fits}
+        if not wrong:
+            return
+        name, grid = max(wrong.items(), key=lambda item: item[1].needed_bytes)
+        op = network.graph.operator[name]
+        operands = [network.graph.tensor[each] for each in dict.fromkeys((*op.inputs, *op.outputs))]
+        needed = int(grid.needed_bytes / CAPACITY_SHARE) + 1
+        raise InfeasiblePlanError(
+            Misfit(
+                operator=f"{name}@smallest",
+                needed_bytes=needed,
+                capacity_bytes=self._capacity,
+                operands=tuple((each.name, each.size_bytes) for each in operands),
+                smallest_capacity_bytes=needed,
+                tile_of=name,
+            )
+        )
 
     def tiled(self, budget: Budget, fused: bool) -> Graph | None:
         """The graph tiled for a budget; None if that has been made before."""
@@ -191,7 +221,10 @@ class _Sizes:
         if key not in self._grids:
             narrowed = replace(budget, capacity_bytes=capacity)
             self._grids[key] = find_grid(self._network, narrowed, unit)
-        return self._grids[key]
+        found = self._grids[key]
+        if found.fits:
+            self._last[unit.index] = found
+        return self._last.get(unit.index, found)
 
 
 def _candidates(memory: MemorySpec, options: Tile) -> list[tuple[Budget, bool]]:
@@ -207,6 +240,7 @@ def _candidates(memory: MemorySpec, options: Tile) -> list[tuple[Budget, bool]]:
                 tile_bytes=options.overhead,
                 array=options.array,
                 burst_bytes=options.burst,
+                most_rows=options.most_rows,
             )
             found.append((budget, True))
     alone = (found[0][0], False)

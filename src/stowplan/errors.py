@@ -63,7 +63,7 @@ class InfeasiblePlanError(StowplanError):
         operands = ", ".join(f"{name} ({size:,} B)" for name, size in misfit.operands)
         what, lever = f"operator {misfit.operator!r}", "split the operator into tiles, "
         if misfit.tile_of:
-            what = f"tile {misfit.operator!r} of operator {misfit.tile_of!r}, cut no finer,"
+            what = f"tile {misfit.operator!r} of operator {misfit.tile_of!r}"
             lever = ""
         super().__init__(
             f"{what} does not fit: it needs {misfit.needed_bytes:,} bytes at "

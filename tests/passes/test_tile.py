@@ -69,6 +69,33 @@ def test_tiling_is_deterministic_and_a_pass_like_any_other(graph: Graph) -> None
         run_pipeline(graph, "tile")
 
 
+def test_rows_of_a_tile_can_be_limited(graph: Graph) -> None:
+    tiled = run_pipeline(graph, "tile{capacity=262144,most_rows=4}")
+    rows = [op.region[2] for op in tiled.operators if op.region and len(op.region) == 4]
+    convolutions = [op for op in tiled.operators if op.parent and op.kind == "Conv"]
+    assert convolutions and rows
+    alone = run_pipeline(graph, "tile{capacity=262144,most_rows=4,fuse=false}")
+    regions = [op.region for op in alone.operators if op.region and len(op.region) == 4]
+    assert regions and all(upper - lower <= 4 for *_, (lower, upper), _ in regions)
+
+
+def test_array_shape_and_bursts_count(graph: Graph) -> None:
+    free = run_pipeline(graph, "tile{capacity=65536,fuse=false}")
+    target = load_target("edge-npu", ("scratchpad.size=64KiB",))
+    shaped = tile_graph(graph, target, fuse=False)
+    cycles = [
+        sum(operator_cost(each, op, target).compute_cycles for op in each.operators)
+        for each in (free, shaped)
+    ]
+    assert cycles[1] <= cycles[0]
+
+
+def test_a_tile_that_cannot_be_cut_further_is_named() -> None:
+    target = load_target("edge-npu", ("scratchpad.size=128B",))
+    with pytest.raises(InfeasiblePlanError, match="tile '.*@smallest' of operator"):
+        stowplan.compile(MODEL, target, "greedy", precision="int8", track_weights=True)
+
+
 def test_tiles_multiply_as_much_as_their_parent(graph: Graph) -> None:
     target = load_target("edge-npu", ("scratchpad.size=64KiB",))
     tiled = tile_graph(graph, target)

@@ -287,9 +287,7 @@ def test_sums_of_another_tile_cannot_pass(tmp_path: Path) -> None:
     sums = [tensor.name for tensor in graph.tensors if tensor.name.endswith(":sums")]
     victim = next(op for op in graph.operators if op.inputs[-1] == sums[-1])
     broken = replace(victim, inputs=(*victim.inputs[:-1], sums[0]), in_place=())
-    wrong = graph.replace(
-        operators=tuple(broken if op is victim else op for op in graph.operators)
-    )
+    wrong = graph.replace(operators=tuple(broken if op is victim else op for op in graph.operators))
     assert len(sums) > 1
     assert not proved(imported, wrong, 4_096, True).passed
 
