@@ -124,14 +124,18 @@ def group_of(network: Network, cut: Cut) -> Group:
     """One group. Raises UsageError when it cuts what has no such dimension."""
     units = network.units[cut.first : cut.last]
     if len(units) == 1:
-        axes = {axis for axis, _ in cut.grid}
-        possible = units[0].splittable | ({TERMS} if units[0].terms > 1 else set())
-        if not axes <= possible:
+        whole = network.whole(units[0])
+        most = {axis: whole[axis][1] for axis in units[0].splittable}
+        most[TERMS] = units[0].terms
+        if any(count > most.get(axis, 1) for axis, count in cut.grid):
             raise UsageError(f"tile-groups: {cut}: tiles of this unit cannot be cut so")
         return Group(units, grid=Grid(cut.grid, again_bytes=0, needed_bytes=0))
     results = sinks(units)
     if len(results) != len(cut.axes):
         raise UsageError(f"tile-groups: {cut}: {len(results)} results leave the chain")
+    ranks = [len(network.graph.tensor[name].shape) for name in results]
+    if any(axis >= rank for axis, rank in zip(cut.axes, ranks, strict=True)):
+        raise UsageError(f"tile-groups: {cut}: a result has no such dimension")
     axes = tuple(sorted(zip(results, cut.axes, strict=True)))
     return Group(units, chain=ChainCost(cut.stripes, axes, again_bytes=0, working_bytes=0))
 

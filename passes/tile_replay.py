@@ -75,7 +75,9 @@ class Replay:
             kept = furthest_next_use(accesses, capacity, write_aware=True)
         moved = dict.fromkeys(parents, 0)
         for v, parent in enumerate(parents):
-            moved[parent] += accesses.traffic(v, kept[v])
+            # Some rows or columns of an input no tile reads.
+            if accesses.steps[v]:
+                moved[parent] += accesses.traffic(v, kept[v])
         return moved
 
     def _streamed(self, jobs: Sequence[Job]) -> dict[int, int]:
@@ -111,8 +113,11 @@ class Replay:
     def _problem(self, jobs: Sequence[Job]) -> tuple[PlanningProblem, list[str]]:
         """The tiles as a planning problem without a graph, and each storage's tensor."""
         rows = _Rows(self._network, self._memory, jobs, self._joined_bytes)
-        for job in jobs:
-            rows.add(job, self._read(job.unit, job.box, job.terms))
+        reads = [self._read(job.unit, job.box, job.terms) for job in jobs]
+        for job, read in zip(jobs, reads, strict=True):
+            rows.touch(job, read)
+        for job, read in zip(jobs, reads, strict=True):
+            rows.add(job, read)
             rows.pairs.append(self._pairs(rows, job))
         problem = PlanningProblem(
             graph=_NO_GRAPH,
@@ -175,6 +180,21 @@ class _Rows:
         self._alias: dict[str, bool] = {}
         self._written: set[int] = set()
         self._sums = -1
+        self._touched: dict[tuple[str, Box], tuple[str, ...]] = {}
+
+    def touch(self, job: Job, reads: Sequence[tuple[int, str, Box]]) -> None:
+        """Ask for what a tile touches; the pieces are made from all that is asked for."""
+        made = [
+            (name, self._written_box(job, i)) for i, name in enumerate(job.unit.operator.outputs)
+        ]
+        for tensor, box in (*((tensor, box) for _, tensor, box in reads), *made):
+            if (tensor, box) not in self._touched:
+                met = self.pieces.meeting(tensor, box)
+                self._touched[tensor, box] = tuple(name for name, _ in met)
+
+    def _written_box(self, job: Job, position: int) -> Box:
+        name = job.unit.operator.outputs[position]
+        return full(self._network.graph.tensor[name].shape) if position else job.box
 
     def add(self, job: Job, reads: Sequence[tuple[int, str, Box]]) -> None:
         """Append one tile."""
@@ -187,8 +207,7 @@ class _Rows:
             read.add(self._sums)
         if job.last:
             for position, name in enumerate(job.unit.operator.outputs):
-                box = job.box if position == 0 else full(self._network.graph.tensor[name].shape)
-                written |= self._met(name, box)
+                written |= self._met(name, self._written_box(job, position))
         else:
             written.add(self._begun(job) if job.first else self._sums)
         fresh = {v for v in written if v not in self._written and v not in read}
@@ -207,12 +226,12 @@ class _Rows:
 
     def whole(self, name: str) -> int | None:
         """Storage that a piece fills; None when it is a part of one."""
-        return None if self._alias[name] else self._index.get(name)
+        return None if self._alias.get(name, True) else self._index.get(name)
 
     def _met(self, tensor: str, box: Box) -> set[int]:
         if tensor not in self._known:
             self._enter(tensor)
-        index = (self._index.get(name) for name, _ in self.pieces.meeting(tensor, box))
+        index = (self._index.get(name) for name in self._touched[tensor, box])
         return {v for v in index if v is not None}
 
     def _enter(self, name: str) -> None:
