@@ -9,6 +9,7 @@ round of windows without gain ends it.
 
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from stowplan.ilp.gaps import best_residencies
 from stowplan.ilp.incumbent import Incumbent
@@ -37,7 +38,9 @@ def improve_locally(
     while idle < IDLE_WINDOWS and not best.done():
         best.report("windows")
         low, high = _window(path, rng)
-        found = replan(best, space, path, low, high, free_moves)
+        stopped = timed(best.left_s, best.options.cancelled)
+        how = Replanning(space_bytes(best.problem), WIDTH, free_moves, stopped)
+        found = replan(space, path, low, high, how)
         idle += 1
         if found is None:
             continue
@@ -62,24 +65,26 @@ def _polish(best: Incumbent, schedule: Schedule, cost: int, settle: Settle) -> N
         settle(found.schedule)
 
 
-def replan(
-    best: Incumbent, space: Space, path: Path, low: int, high: int, free_moves: bool
-) -> Path | None:
+@dataclass(frozen=True, slots=True)
+class Replanning:
+    """How windows are planned; see ``ilp.search.SearchOptions``."""
+
+    capacity_bytes: int
+    width: int
+    free_moves: bool
+    stopped: Callable[[], bool]
+
+
+def replan(space: Space, path: Path, low: int, high: int, how: Replanning) -> Path | None:
     """The path with sequences [low, high) planned anew, if that costs no more."""
     before, after = path.milestones[low], path.milestones[high]
     done = [o for i in path.order[:low] for o in space.sequences[i]]
     cut = cut_region(space, path.order[low:high], before.state, done)
-    outcome = search(
-        cut,
-        SearchOptions(
-            capacity_bytes=space_bytes(best.problem),
-            below=after.cost - before.cost + 1,
-            width=WIDTH,
-            free_moves=free_moves,
-            stopped=timed(best.left_s, best.options.cancelled),
-            end=after.state,
-        ),
+    below = after.cost - before.cost + 1
+    options = SearchOptions(
+        how.capacity_bytes, below, how.width, how.free_moves, how.stopped, after.state
     )
+    outcome = search(cut, options)
     if outcome.steps is None:
         return None
     found = _spliced(space, path, low, high, outcome.steps, done)

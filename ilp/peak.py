@@ -9,6 +9,7 @@ joint problem, because addresses can only add to the bytes live.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import gcd
 
 from stowplan.ilp.blocks import Block, Blocks
 from stowplan.ilp.incumbent import Incumbent
@@ -29,12 +30,10 @@ class Range:
     Attributes:
         low: it is no smaller.
         high: it is no larger, or that is of no interest.
-        exact: everything between was decided.
     """
 
     low: int
     high: int
-    exact: bool = False
 
 
 def improve_peak(best: Incumbent) -> None:
@@ -55,7 +54,7 @@ def improve_peak(best: Incumbent) -> None:
         steps = blocks.steps()
         if steps is not None:
             _lower(best, schedule_of(problem, steps), low)
-        if best.done() or all(found.exact or found.high <= low for found in ranges):
+        if best.done() or all(found.high <= low for found in ranges):
             break
     if best.value > problem.memory.capacity_bytes:
         best.restore(floor - _padding(problem), "largest operator")
@@ -90,27 +89,46 @@ def _bisected(best: Incumbent, blocks: Blocks, ranges: Sequence[Range], width: i
 
 def _bisect(best: Incumbent, block: Block, known: Range, width: int) -> Range:
     """The range of a block's least peak that a search of such a width can tell."""
-    grain = best.problem.memory.alignment_bytes
-    low, high, proven, exact = known.low, known.high, known.low, True
-    while (low < high or block.steps is None) and not best.options.cancelled():
-        middle = (low + high) // 2 // grain * grain if high - low > grain else low
-        if block.steps is None:
-            middle = high
-        best.report(f"peak {middle:,}")
-        stopped = timed(best.left_s, best.options.cancelled)
-        outcome = search(block.cuts[0], SearchOptions(middle, 1, width, True, stopped))
-        if not outcome.finished:
-            return Range(proven, high, exact=False)
-        if outcome.steps is not None:
-            block.steps, block.cost = outcome.steps, 0
-            high = middle
-            continue
-        low = middle + grain
-        exact = exact and outcome.bound >= 1
-        proven = low if exact else proven
-        if low > high:
+    arrays = block.cuts[0].arrays
+    grain = gcd(*arrays.size.tolist(), *arrays.demand.tolist()) or 1
+    low, high, proven = -(-known.low // grain), known.high // grain, known.low
+    if block.steps is None:
+        _fits(best, block, known.high, width)
+    while low < high and not _over(best):
+        # Where the beam finds nothing a grain below, it hardly finds anything further down.
+        found, proof = _fits(best, block, (high - 1) * grain, width)
+        if not found:
+            proven = max(proven, high * grain) if proof else proven
             break
-    return Range(proven, high, exact)
+        high -= 1
+        middle = (low + high) // 2
+        if middle < high and _fits(best, block, middle * grain, width)[0]:
+            high = middle
+    top = high * grain if high * grain < known.high else known.high
+    low = -(-proven // grain)
+    while low < high and not _over(best):
+        middle = (low + high) // 2
+        if _fits(best, block, middle * grain, width)[1]:
+            low = middle + 1
+            proven = low * grain
+        else:
+            high = middle
+    return Range(min(proven, max(top, known.low)), top)
+
+
+def _over(best: Incumbent) -> bool:
+    return best.left_s <= 0 or best.options.cancelled()
+
+
+def _fits(best: Incumbent, block: Block, capacity: int, width: int) -> tuple[bool, bool]:
+    """Whether the block was found to fit, and whether it was proven that it does not."""
+    best.report(f"peak {capacity:,}")
+    stopped = timed(best.left_s, best.options.cancelled)
+    outcome = search(block.cuts[0], SearchOptions(capacity, 1, width, True, stopped))
+    if outcome.steps is not None:
+        block.steps, block.cost = outcome.steps, 0
+        return True, False
+    return False, outcome.finished and outcome.bound >= 1
 
 
 def _lower(best: Incumbent, schedule: Schedule, low: int) -> None:

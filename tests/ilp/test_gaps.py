@@ -7,8 +7,9 @@ from tests.ilp.test_exact import tight_target
 
 from stowplan.ilp.gaps import best_residencies
 from stowplan.ilp.milp import Limits
+from stowplan.ilp.region import Space, cut_region
 from stowplan.ilp.schedule import load_bytes, traffic_bytes
-from stowplan.ilp.search import SearchOptions, Tables, Window, search
+from stowplan.ilp.search import SearchOptions, search
 from stowplan.passes.problem import planning_problem
 
 LIMITS = Limits(10.0, 1, 0, lambda: False)
@@ -22,10 +23,10 @@ def test_gap_model_is_exact_for_its_order(seed: int, track: bool, spare: int) ->
     order = tuple(range(problem.operators))
     found = best_residencies(problem, order, LIMITS)
     relaxed = best_residencies(problem, order, LIMITS, relax=True)
-    tables = Tables(problem, fuse=False)
+    cut = cut_region(Space(problem, fuse=False), order, fixed=True)
     capacity = problem.memory.capacity_bytes
-    options = SearchOptions(capacity, 1 << 40, 10**6, True, lambda: False, Window(order, 0, 0))
-    reference = search(tables, options)
+    options = SearchOptions(capacity, 1 << 40, 5_000, True, lambda: False)
+    reference = search(cut, options)
     assert reference.bound == reference.cost
     assert found.schedule is not None
     assert found.optimal
