@@ -123,8 +123,8 @@ class _Search:
                 grid = self._exact(dict(counts), order)
                 if grid.needed_bytes <= self.budget.capacity_bytes:
                     return grid
-        counts = {axis: self.extent(axis) for axis in self.axes}
-        finest = self._exact(counts, tuple(self.axes))
+        extents_of = {axis: self.extent(axis) for axis in self.axes}
+        finest = self._exact(extents_of, tuple(self.axes))
         if finest.needed_bytes <= self.budget.capacity_bytes:
             return finest
         return Grid((), 0, finest.needed_bytes, fits=False)

@@ -29,7 +29,7 @@ KEPT_SHARES = (0.25, 0.75)
 CAPACITY_SHARE = 0.97
 """Share of the scratchpad a tile may take by estimate."""
 SHRINK = 0.75
-"""Factor by which an operator's share shrinks when its tiles turn out too large."""
+"""Factor by which an operator's share shrinks at least when its tiles turn out too large."""
 LEAST_SHARE = 0.1
 REPAIRS = 8
 """How often tiles that turn out too large are cut again."""
@@ -205,15 +205,16 @@ class _Sizes:
 
     def shrink(self, problem: PlanningProblem) -> bool:
         """Give operators whose tiles do not fit smaller tiles; False when nothing can be done."""
-        capacity, shrunk = problem.memory.capacity_bytes, set[int]()
+        capacity, worst = problem.memory.capacity_bytes, dict[int, int]()
         for number, op in enumerate(problem.graph.operators):
-            if problem.demand(number) > capacity:
+            demand = problem.demand(number)
+            if demand > capacity:
                 index = self._unit.get(op.parent or op.name)
                 if index is not None and self._shares[index] > LEAST_SHARE:
-                    shrunk.add(index)
-        for index in shrunk:
-            self._shares[index] *= SHRINK
-        return bool(shrunk)
+                    worst[index] = max(demand, worst.get(index, 0))
+        for index, demand in worst.items():
+            self._shares[index] *= min(SHRINK, SHRINK**0.5 * capacity / demand)
+        return bool(worst)
 
     def _grid(self, budget: Budget, unit: Unit) -> Grid:
         capacity = int(budget.capacity_bytes * self._shares[unit.index])

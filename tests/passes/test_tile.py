@@ -92,7 +92,7 @@ def test_array_shape_and_bursts_count(graph: Graph) -> None:
 
 def test_a_tile_that_cannot_be_cut_further_is_named() -> None:
     target = load_target("edge-npu", ("scratchpad.size=128B",))
-    with pytest.raises(InfeasiblePlanError, match="tile '.*@smallest' of operator"):
+    with pytest.raises(InfeasiblePlanError, match=r"tile '.*@smallest' of operator"):
         stowplan.compile(MODEL, target, "greedy", precision="int8", track_weights=True)
 
 
