@@ -203,6 +203,8 @@ def build(hardware: Hardware) -> Path:
     with tempfile.TemporaryDirectory(dir=folder) as work:
         flags = ["--cc", "--exe", "--build", "-Wall", "-Wno-WIDTH", "-Wno-UNUSEDSIGNAL"]
         flags += ["-Wno-UNUSEDPARAM", "-O3", "-CFLAGS", "-O1", "--top-module", "machine"]
+        # Registers of large arrays are written in loops, which Verilator must unroll.
+        flags += ["--unroll-stmts", "200000"]
         flags += [f"-G{name}={value}" for name, value in hardware.parameters().items()]
         _call(["verilator", *flags, "--Mdir", work, *map(str, sources)])
         (Path(work) / "Vmachine").replace(binary)
