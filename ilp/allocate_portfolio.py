@@ -117,7 +117,6 @@ def _softly_troubled_lifetime(t: Traits) -> tuple[NDArray[np.generic], ...]:
 STRATEGIES: tuple[tuple[int, Preference], ...] = (
     (FULLEST, _lifetime),
     (FULLEST, _troubled_lifetime),
-    (FULLEST, _lifetime),
     (LOWEST, _softly_troubled_lifetime),
 )
 """Where to place the next buffer, and which one; runs take turns."""
