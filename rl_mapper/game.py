@@ -159,6 +159,13 @@ class Game:
         """Back to the first decision; forced Drops are forgotten."""
         kernels.reset(self.instance.rules, self.state)
 
+    def copy(self) -> "Game":
+        """An independent play at the same position."""
+        twin = Game(self.instance)
+        for own, other in zip(twin.state, self.state, strict=True):
+            own[...] = other
+        return twin
+
     @property
     def cursor(self) -> int:
         """Number of decisions made."""

@@ -1,0 +1,82 @@
+"""The network's weights: made at random, read, written, and bound to a game."""
+
+from pathlib import Path
+
+import numpy as np
+
+from stowplan.errors import UsageError
+from stowplan.rl_mapper import game_kernels as kernels
+from stowplan.rl_mapper import network_kernels as layers
+from stowplan.rl_mapper.game import Game, Instance
+
+WEIGHTS = Path(__file__).parent / "weights" / "memory_mapping.npz"
+"""The weights shipped with the package."""
+
+
+def random_network(seed: int) -> layers.Network:
+    """Weights to start training from: normal with variance 2 / inputs, zero biases.
+
+    Source: He et al., "Delving Deep into Rectifiers", ICCV 2015.
+    """
+    rng = np.random.default_rng(seed)
+    made = {}
+    for name, (inputs, outputs) in layers.LAYERS.items():
+        weights = rng.normal(0.0, np.sqrt(2.0 / inputs), (inputs + 1, outputs))
+        weights[-1] = 0.0
+        made[name] = np.ascontiguousarray(weights, dtype=np.float32)
+    return layers.Network(**made)
+
+
+def load_network(path: Path = WEIGHTS) -> layers.Network:
+    """Read weights.
+
+    Raises:
+        UsageError: the file is missing or holds another network.
+    """
+    try:
+        with np.load(path) as file:
+            found = {name: np.ascontiguousarray(file[name], dtype=np.float32) for name in file}
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: cannot read network weights: {error}") from error
+    for name, (inputs, outputs) in layers.LAYERS.items():
+        if name not in found or found[name].shape != (inputs + 1, outputs):
+            raise UsageError(
+                f"{path}: layer {name!r} is missing or has another shape than "
+                f"[{inputs + 1}, {outputs}]: train again with `stowplan train`"
+            )
+    return layers.Network(**{name: found[name] for name in layers.LAYERS})
+
+
+def save_network(path: Path, network: layers.Network) -> None:
+    """Write weights."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(path, **network._asdict())
+
+
+class Player:
+    """A network that plays one instance; mutable."""
+
+    def __init__(self, instance: Instance, network: layers.Network) -> None:
+        """Describe the instance's decisions once."""
+        self.game = Game(instance)
+        self.network = network
+        self.known = np.zeros((instance.decisions, layers.PER_DECISION), dtype=np.float32)
+        layers.describe(instance.rules, float(instance.scale_cycles), self.known)
+        self._seen = np.zeros(layers.OBSERVATION, dtype=np.float32)
+        self._out = np.zeros(kernels.ACTIONS + 1, dtype=np.float32)
+
+    def play(self, temperature: float = 0.0, seed: int = 0) -> int:
+        """Play a whole game by the policy; its latency in cycles."""
+        game = self.game
+        game.reset()
+        layers.play_policy(
+            game.instance.rules, game.state, self.network, self.known, temperature, seed
+        )
+        return game.cycles
+
+    def evaluate(self, mask: np.ndarray) -> tuple[np.ndarray, float]:
+        """Logits [3] and value of the present position; the value is a share of the scale."""
+        game = self.game
+        layers.observe(game.instance.rules, game.state, self.known, mask, self._seen)
+        layers.forward(self.network, self._seen, self._out)
+        return self._out[: kernels.ACTIONS].astype(np.float64), float(self._out[-1])
