@@ -87,7 +87,8 @@ def streamed_case(seed: int, hardware: Hardware) -> Case:
     half = hardware.buffer_bytes // 2
     k = rng.choice([size for size in (2, 4, 8, 16, 32) if size * hardware.element_bytes <= half])
     least = half // (k * hardware.element_bytes) + 1
-    m, n = rng.randint(1, 30), rng.randint(least, 3 * least)
+    n = rng.randint(least, 3 * least)
+    m = rng.randint(1, max(1, min(30, hardware.scratchpad_bytes // 8 // n)))
     left, right = _numbers(rng, (m, k), hardware), _numbers(rng, (k, n), hardware)
     build = _Builder(hardware)
     operands = build.operand("a", left, Role.INPUT), build.operand("b", right.T, Role.WEIGHT)
