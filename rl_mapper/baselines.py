@@ -16,7 +16,7 @@ from stowplan.rl_mapper.game import COPY, DROP, NOCOPY, ON_CHIP, Game, Instance
 from stowplan.rl_mapper.heuristic import assign
 
 CHUNK = 100
-TOLERANCE = 0.003
+TOLERANCE = 0.0
 """Share of the latency that local search may lose on the way, see ``improve_kernels``."""
 
 

@@ -1,4 +1,4 @@
-"""Local search over the string of wishes: change a few, replay from the first change, keep gains."""
+"""Local search over the string of wishes: change a few, replay from there, keep what gains."""
 
 import numba
 import numpy as np
