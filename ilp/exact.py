@@ -45,6 +45,8 @@ BOUND_SOURCE = "search over orders and residencies by space"
 PACK_SHARE = 0.3
 FOLLOW_WIDTH = 64
 FIRST_WIDTH = 64
+LAST_EFFORT = 1.0
+"""Of packing what could not be proven cheapest."""
 SLACK_WIDTHS = (64, 4096)
 SLACK = (0.99, 0.97, 0.94, 0.9, 0.85)
 """Fractions of the space searched for schedules that leave room to pack."""
@@ -127,6 +129,8 @@ def _improve(best: Incumbent, settings: ExactSettings) -> None:
         _improve_locally(best, blocks, settings)
     if best.planner != "lns":
         _widen(best, blocks, settings, (w for w in widths(settings.width) if w > FIRST_WIDTH))
+    if not best.done():
+        _settle(best, blocks, settings, "last effort", LAST_EFFORT)
     if settings.slack and blocks.solved and not best.done():
         _make_slack(best, settings, blocks.bound)
     if settings.joint and not best.done():
@@ -155,13 +159,19 @@ def _order_of(best: Incumbent) -> tuple[int, ...]:
     return tuple(index[name] for name in best.plan.order)
 
 
-def _settle(best: Incumbent, blocks: Blocks, settings: ExactSettings, method: str) -> None:
+def _settle(
+    best: Incumbent,
+    blocks: Blocks,
+    settings: ExactSettings,
+    method: str,
+    effort: float = FIRST_EFFORT,
+) -> None:
     """Find addresses for the blocks' paths if they promise a better plan."""
     steps = blocks.steps()
     if steps is None or blocks.cost + best.constant >= best.value:
         return
     schedule = schedule_of(best.problem, steps)
-    if not _offer(best, settings, schedule, method):
+    if not _offer(best, settings, schedule, method, effort):
         place_with_evictions(best, schedule, f"{method}, repaired")
 
 
@@ -197,12 +207,18 @@ def _improve_locally(best: Incumbent, blocks: Blocks, settings: ExactSettings) -
     blocks.adopt(improve_locally(best, blocks.space, steps, settings.free_moves, settle))
 
 
-def _offer(best: Incumbent, settings: ExactSettings, schedule: Schedule, method: str) -> bool:
+def _offer(
+    best: Incumbent,
+    settings: ExactSettings,
+    schedule: Schedule,
+    method: str,
+    effort: float = FIRST_EFFORT,
+) -> bool:
     best.report("packing")
     # Worth long efforts only once nothing cheaper is left to be found.
     cost = traffic_bytes(best.problem, schedule.stays) + best.constant
-    effort = FINAL_EFFORT if cost <= best.bound else FIRST_EFFORT
-    search = effort if settings.pack_search else 0
+    effort = FINAL_EFFORT if cost <= best.bound else effort
+    search = effort if settings.pack_search else 0.0
     packing = pack(best.problem, schedule, best.limits(PACK_SHARE), effort=search)
     if packing.addresses is None:
         return False

@@ -20,8 +20,8 @@ from stowplan.ilp.milp import Limits
 from stowplan.ilp.schedule import Schedule, load_bytes, occupancy
 from stowplan.passes.problem import PlanningProblem
 
-FIRST_EFFORT = 1
-FINAL_EFFORT = 10
+FIRST_EFFORT = 0.1
+FINAL_EFFORT = 10.0
 CPSAT_UNITS = 1.0
 """Deterministic time of CP-SAT, about seconds, per unit of effort."""
 NODES = 500_000
@@ -70,7 +70,7 @@ def pack(
     schedule: Schedule,
     limits: Limits,
     capacity_bytes: int | None = None,
-    effort: int = FINAL_EFFORT,
+    effort: float = FINAL_EFFORT,
 ) -> Packing:
     """Find addresses, or prove that there are none.
 
@@ -120,7 +120,7 @@ def _pack_component(
     problem: PlanningProblem,
     groups: list[_Group],
     space: int,
-    effort: int,
+    effort: float,
     limits: Limits,
     end: float,
 ) -> tuple[list[int] | None, bool]:
@@ -133,8 +133,8 @@ def _pack_component(
             for group, address in zip(ranked, found, strict=True):
                 addresses[position[group.stays]] = address
             return addresses, True
-    stages = ((_search, 0.5), (_allocate, float(effort)), (_search, float(effort)))
-    for stage, units in stages if effort else ():
+    stages = ((_search, min(effort, 0.5)), (_allocate, effort), (_search, effort))
+    for stage, units in stages if effort > 0 else ():
         left = end - time.monotonic()
         if left <= 0 or limits.cancelled():
             break

@@ -94,25 +94,19 @@ def _bisect(best: Incumbent, block: Block, known: Range, width: int) -> Range:
     low, high, proven = -(-known.low // grain), known.high // grain, known.low
     if block.steps is None:
         _fits(best, block, known.high, width)
+    middle = high - 1
     while low < high and not _over(best):
-        # Where the beam finds nothing a grain below, it hardly finds anything further down.
-        found, proof = _fits(best, block, (high - 1) * grain, width)
-        if not found:
-            proven = max(proven, high * grain) if proof else proven
-            break
-        high -= 1
-        middle = (low + high) // 2
-        if middle < high and _fits(best, block, middle * grain, width)[0]:
+        found, proof = _fits(best, block, middle * grain, width)
+        if found:
             high = middle
-    top = high * grain if high * grain < known.high else known.high
-    low = -(-proven // grain)
-    while low < high and not _over(best):
-        middle = (low + high) // 2
-        if _fits(best, block, middle * grain, width)[1]:
-            low = middle + 1
-            proven = low * grain
         else:
-            high = middle
+            proven = max(proven, (middle + 1) * grain) if proof else proven
+            if middle == high - 1:
+                # Where the beam finds nothing a grain below, it hardly finds it further down.
+                break
+            low = middle + 1
+        middle = (low + high) // 2
+    top = min(high * grain, known.high)
     return Range(min(proven, max(top, known.low)), top)
 
 
