@@ -224,8 +224,9 @@ def _grant_port(
     if not wanted:
         return 0
     width = machine.bank_width_bytes
+    taken = banks = 0
     if machine.interleaved:
-        taken, got = 0, _take_words(state, wanted, unit, width, ports)
+        got = _take_words(state, wanted, unit, width, ports)
     else:
         asked = wanted if machine.dram else machine.bytes_per_cycle
         banks = -(-asked // (width * (1 if machine.dram else sharers)))
