@@ -1,6 +1,5 @@
 """Full DRAM mode, interleaved banks and several cores: Numba engine against cycle stepping."""
 
-
 from hypothesis import given, settings
 from tests.simulator.programs import detailed_machines, detailed_programs
 
