@@ -302,7 +302,7 @@ def _grant(queues: Queues, state: State, numbers: Numbers, detail: Detail, now: 
         return
     for turn in range(engines - FIRST_UNIT):
         engine = FIRST_UNIT + (now + turn) % (engines - FIRST_UNIT)
-        command: int = state.command[engine]
+        command = int(state.command[engine])
         if command >= 0 and second(queues, engine, command):
             state.cause[engine] = HELD
         elif command >= 0 and state.delay[command] == 0 and state.accesses[command] > 0:
@@ -495,7 +495,7 @@ def _issue(state: State, numbers: Numbers, detail: Detail, memory: Memory, now: 
         for _ in range(detail.issue[engine]):
             segment = detail.segment[engine]
             block = detail.segment_block[segment] + detail.offset[engine]
-            write: int = detail.segment_write[segment]
+            write = int(detail.segment_write[segment])
             _request(numbers, memory, engine, block, write, arrival)
             detail.offset[engine] += 1
             if detail.offset[engine] == detail.segment_count[segment]:

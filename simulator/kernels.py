@@ -123,7 +123,7 @@ def account(queues: Queues, state: State, span: int) -> None:
         state.causes[engine, cause] += span
         if cause == DONE:
             continue
-        command: int = queues.queue[state.position[engine]]
+        command = int(queues.queue[state.position[engine]])
         if not second(queues, engine, command):
             state.spent[command, cause] += span
 
