@@ -67,8 +67,12 @@ class Player:
 
     def play(self, temperature: float = 0.0, seed: int = 0) -> int:
         """Play a whole game by the policy; its latency in cycles."""
+        self.game.reset()
+        return self.finish(temperature, seed)
+
+    def finish(self, temperature: float = 0.0, seed: int = 0) -> int:
+        """Play from the present position to the end; the latency in cycles."""
         game = self.game
-        game.reset()
         layers.play_policy(
             game.instance.rules, game.state, self.network, self.known, temperature, seed
         )
