@@ -3,8 +3,8 @@
 Stays that replace one another in place share one address and are placed as one *group*. The stays'
 space in time is ``schedule.occupancy``: of two stays sharing a step in place only the larger
 counts. The groups fall into components that never live at the same time; each is packed on its own:
-best-fit in several orders, CP-SAT's two-dimensional no-overlap for a moment, the depth-first packer
-of ``ilp.allocate_pack``, then CP-SAT for longer.
+best-fit in several orders, the depth-first packer of ``ilp.allocate_pack``, then CP-SAT's
+two-dimensional no-overlap.
 """
 
 import time
@@ -22,6 +22,8 @@ from stowplan.passes.problem import PlanningProblem
 
 FIRST_EFFORT = 0.1
 FINAL_EFFORT = 10.0
+LONG_EFFORT = 1.0
+"""From here on CP-SAT is asked where the depth-first packer gave up."""
 CPSAT_UNITS = 1.0
 """Deterministic time of CP-SAT, about seconds, per unit of effort."""
 NODES = 500_000
@@ -133,8 +135,11 @@ def _pack_component(
             for group, address in zip(ranked, found, strict=True):
                 addresses[position[group.stays]] = address
             return addresses, True
-    stages = ((_search, min(effort, 0.5)), (_allocate, effort), (_search, effort))
-    for stage, units in stages if effort > 0 else ():
+    plain = _plain(groups, space)
+    stages = [(_allocate, effort)] if plain else []
+    if effort >= LONG_EFFORT or not plain:
+        stages.append((_search, effort))
+    for stage, units in stages if effort > 0 else []:
         left = end - time.monotonic()
         if left <= 0 or limits.cancelled():
             break
@@ -144,13 +149,15 @@ def _pack_component(
     return None, False
 
 
+def _plain(groups: Sequence[_Group], space: int) -> bool:
+    """Whether every group is one box that may lie anywhere."""
+    return all(len(g.boxes) == 1 and g.top >= space - g.size for g in groups)
+
+
 def _allocate(
     problem: PlanningProblem, groups: Sequence[_Group], space: int, limits: Limits, effort: float
 ) -> tuple[list[int] | None, bool]:
-    """The depth-first packer; it knows boxes of one size that may lie anywhere."""
-    plain = all(len(group.boxes) == 1 for group in groups)
-    if not plain or any(group.top < space - group.size for group in groups):
-        return None, False
+    """The depth-first packer, for plain groups."""
     boxes = [group.boxes[0] for group in groups]
     starts, ends, sizes = zip(*boxes, strict=True)
     nodes = int(NODES * effort)
