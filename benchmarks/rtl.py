@@ -95,11 +95,20 @@ PROGRAM_HEAD = (
 )
 
 
+# Verilator unrolls the output registers; larger arrays take many minutes to compile.
+LARGEST_UNITS = 64
+
+
 def stationary_outputs(rows: Sequence[dict[str, str]]) -> Table:
     """Published clocks of an open output-stationary array beside those of ours."""
     found: Table = []
     for row in rows:
         height, width, terms, folds = (int(row[key]) for key in ("R", "C", "K", "tiles"))
+        if height * width > LARGEST_UNITS:
+            found.append(
+                (f"{height}x{width}", terms, folds, int(row["total_cycles"]), "", "not run")
+            )
+            continue
         hardware = Hardware(height, width, pipelined=True, stages=2, scratchpad_bytes=32768)
         ours, published = array_clocks(hardware, height * folds, terms, width), row["total_cycles"]
         mark = "ok" if ours == int(published) else "differs"
@@ -161,8 +170,8 @@ def report(folder: Path | None, count: int) -> tuple[str, bool]:
         "# Whole programs on our own RTL",
         "`python -m benchmarks.rtl FOLDER --write`",
         f"{exact} of {count} random programs agree with the simulator in the first and last cycle "
-        f"of every command and with NumPy in every number ({wall:.0f} s, builds included; "
-        f"{processor:.0f} s of processor time without Verilator).",
+        f"of every command and with NumPy in every number ({wall:.0f} s, builds not yet cached "
+        f"included; {processor:.0f} s of processor time without Verilator).",
         markdown(PROGRAM_HEAD, program_table(outcomes)),
         *(_miss(outcome) for outcome in outcomes if not outcome.exact),
     ]
