@@ -78,9 +78,13 @@ class Player:
         )
         return game.cycles
 
+    def observe(self, mask: np.ndarray, out: np.ndarray) -> None:
+        """The present position, whose legal actions are ``mask``, into ``out`` [OBSERVATION]."""
+        game = self.game
+        layers.observe(game.instance.rules, game.state, self.known, mask, out)
+
     def evaluate(self, mask: np.ndarray) -> tuple[np.ndarray, float]:
         """Logits [3] and value of the present position; the value is a share of the scale."""
-        game = self.game
-        layers.observe(game.instance.rules, game.state, self.known, mask, self._seen)
+        self.observe(mask, self._seen)
         layers.forward(self.network, self._seen, self._out)
         return self._out[: kernels.ACTIONS].astype(np.float64), float(self._out[-1])

@@ -18,13 +18,12 @@ import numpy as np
 from stowplan.errors import UsageError
 from stowplan.rl_mapper import network_kernels as layers
 from stowplan.rl_mapper.baselines import Outcome, all_on_chip, beam, evolution, greedy, played
-from stowplan.rl_mapper.game import Game, Instance, build_instance
+from stowplan.rl_mapper.game import Game, Instance
 from stowplan.rl_mapper.network import Player, load_network, random_network, save_network
-from stowplan.rl_mapper.training_graphs import training_graph, training_target
+from stowplan.rl_mapper.training_graphs import training_game
 
 METRICS = ("round", "samples", "loss", "accuracy", "policy_gain", "best_gain", "cpu_s")
 TEMPERATURES = (0.0, 0.25, 0.5, 1.0)
-MAX_DECISIONS = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +71,7 @@ def train(options: TrainOptions) -> Path:
         UsageError: torch is not installed, or the folder holds a run with other options.
     """
     fit = _learner()
-    games = [_game(options.seed + n) for n in range(options.games)]
+    games = [training_game(options.seed + n) for n in range(options.games)]
     progress = _resumed(options) or Progress(0, random_network(options.seed), [])
     weights = options.folder / "memory_mapping.npz"
     while progress.round <= options.rounds:
@@ -96,16 +95,6 @@ def train(options: TrainOptions) -> Path:
         _save(options, progress, metrics)
         options.on_round(metrics)
     return weights
-
-
-def _game(seed: int) -> Instance:
-    """The training game of ``seed``; too long ones are passed over."""
-    for attempt in range(100):
-        number = seed * 1000 + attempt
-        instance = build_instance(training_graph(number), training_target(number))
-        if 20 <= instance.decisions <= MAX_DECISIONS and instance.scale_cycles > 1000:
-            return instance
-    raise UsageError(f"no training game can be made from seed {seed}")
 
 
 def _gain(games: list[Instance], cycles: list[int]) -> float:

@@ -3,13 +3,17 @@
 import random
 from collections.abc import Callable
 
+from stowplan.errors import InternalError
 from stowplan.ir.dtypes import DType
 from stowplan.ir.graph import Graph, Operator, Role, Tensor
+from stowplan.rl_mapper.game import Instance, build_instance
 from stowplan.targets.load import load_target
 from stowplan.targets.target import Target
 
 MEMORIES_KIB = (256, 512, 1024, 2048, 4096)
 BANDWIDTHS = (74, 146, 292, 585)
+DECISIONS = (20, 600)
+"""Fewest and most decisions of a training game."""
 
 
 class _Builder:
@@ -167,3 +171,13 @@ def training_target(seed: int) -> Target:
     rng = random.Random(seed)
     size, rate = rng.choice(MEMORIES_KIB), rng.choice(BANDWIDTHS)
     return load_target("tpu-v4i", (f"scratchpad.size={size}KiB", f"dram.bytes_per_cycle={rate}"))
+
+
+def training_game(seed: int) -> Instance:
+    """A game of bounded length in which there is something to gain; the same for the same seed."""
+    for attempt in range(100):
+        number = seed * 1000 + attempt
+        instance = build_instance(training_graph(number), training_target(number))
+        if DECISIONS[0] <= instance.decisions <= DECISIONS[1] and instance.scale_cycles > 1000:
+            return instance
+    raise InternalError(f"no training game can be made from seed {seed}")

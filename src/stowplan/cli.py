@@ -14,6 +14,7 @@ from stowplan.cli_compile import compile_command
 from stowplan.cli_info import completion_command, ops_command, targets_command
 from stowplan.cli_plan import check_command, prove_command, simulate_command
 from stowplan.cli_tools import allocate_command
+from stowplan.cli_train import train_command
 from stowplan.errors import InternalError, StowplanError
 
 INTERRUPTED = 130
@@ -35,6 +36,7 @@ app.command("prove")(prove_command)
 app.command("targets")(targets_command)
 app.command("ops")(ops_command)
 app.command("allocate")(allocate_command)
+app.command("train")(train_command)
 app.command("completion")(completion_command)
 
 
