@@ -15,15 +15,16 @@ from stowplan.rl_mapper.training_graphs import training_game
 Observation = NDArray[np.float32]
 
 
-class MemoryMappingEnv(gymnasium.Env[Observation, np.int64]):
+class MemoryMappingEnv(gymnasium.Env[Observation, np.int64]):  # type: ignore[misc]
     """One decision per step; actions are Copy, NoCopy and Drop.
 
-    The reward is the latency a decision takes off, as a share of what perfect play could take off.
-    An action that is not legal is replaced by a legal one, which ``info["action"]`` names; mask with
-    :meth:`action_masks`. Dead ends are backed up, and the reward then takes back what was given.
+    The reward is the latency a decision takes off, as a share of what perfect play could take
+    off. An action that is not legal is replaced by a legal one, which ``info["action"]`` names;
+    mask with :meth:`action_masks`. Dead ends are backed up, and the reward then takes back what
+    was given.
     """
 
-    metadata = {"render_modes": []}  # noqa: RUF012 - Gymnasium declares it so
+    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 - Gymnasium declares it so
 
     def __init__(self, instance: Instance | None = None) -> None:
         """Play ``instance``, or a new training game after every reset."""

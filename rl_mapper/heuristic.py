@@ -113,7 +113,7 @@ def saved_cycles(instance: Instance) -> np.ndarray:
     without = direct[step] - rules.decision[:, kernels.DIRECT_BYTES]
     others = reads[step] - rules.decision[:, kernels.DIRECT_READ]
     before = _cycles(rules, step, direct[step], reads[step])
-    return before - _cycles(rules, step, without, others)
+    return np.asarray(before - _cycles(rules, step, without, others))
 
 
 def _cycles(
@@ -131,7 +131,8 @@ def _by_benefit(instance: Instance) -> list[int]:
     moved = np.zeros(len(rules.storage))
     np.add.at(moved, rules.decision[:, kernels.STORAGE], rules.decision[:, kernels.DIRECT_BYTES])
     size = np.maximum(1, rules.storage[:, kernels.SIZE])
-    return np.lexsort((np.arange(len(size)), -moved / size, -saved / size)).tolist()
+    order = np.lexsort((np.arange(len(size)), -moved / size, -saved / size))
+    return [int(v) for v in order]
 
 
 class _Walk:
@@ -265,7 +266,8 @@ class _Walk:
 
     def _windows(self, t: int, charge: int, since: int) -> Iterator[int]:
         """First steps of windows that supply the bytes, by :data:`OVERLAP_RATIOS`."""
-        supplied, reached = 0, {}
+        supplied = 0
+        reached: dict[float, int] = {}
         for i in range(t - 1, max(since, t - LOOKBACK_STEPS) - 1, -1):
             supplied += self._spare(i)
             for ratio in OVERLAP_RATIOS:

@@ -185,14 +185,16 @@ def _learner() -> Learner:
 def _save(options: TrainOptions, progress: Progress, metrics: dict[str, float]) -> None:
     folder = options.folder
     folder.mkdir(parents=True, exist_ok=True)
-    plays = {f"play{n}": wishes for n, wishes in enumerate(progress.best)}
-    # The round goes in last and at once: an interrupted save leaves the old state or none.
-    np.savez_compressed(folder / "state.part.npz", round=progress.round, seed=options.seed, **plays)
+    state = {f"play{n}": wishes for n, wishes in enumerate(progress.best)}
+    state["round"], state["seed"] = np.array(progress.round), np.array(options.seed)
+    # The file changes at once: an interrupted save leaves the old state or none.
+    with (folder / "state.part.npz").open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **state)
     (folder / "state.part.npz").replace(folder / "state.npz")
     path = folder / "metrics.csv"
     fresh = progress.round == 1 or not path.exists()
-    with path.open("w" if fresh else "a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, METRICS, lineterminator="\n")
+    with path.open("w" if fresh else "a", newline="", encoding="utf-8") as table:
+        writer = csv.DictWriter(table, METRICS, lineterminator="\n")
         if fresh:
             writer.writeheader()
         writer.writerow({name: f"{value:.6g}" for name, value in metrics.items()})
