@@ -8,7 +8,7 @@ where the shapes agree. Only what chains of convolutions, residual sums and pool
 
 import argparse
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from stowplan.errors import UsageError
@@ -66,8 +66,7 @@ def layers_of(graph: Graph) -> tuple[str, tuple[int, ...], list[Layer]]:
         data = [same.get(n, n) for n in op.inputs if graph.tensor[n].role is not Role.WEIGHT]
         if op.kind in ACTIVATIONS:
             made = next(i for i, layer in enumerate(layers) if layer.output == data[0])
-            old = asdict(layers[made]) | {"activation": ACTIVATIONS[op.kind]}
-            layers[made] = Layer(**old)
+            layers[made] = replace(layers[made], activation=ACTIVATIONS[op.kind])
             same[op.outputs[0]] = data[0]
         elif op.kind in IGNORED:
             same[op.outputs[0]] = data[0]

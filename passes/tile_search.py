@@ -80,6 +80,7 @@ def search_layers(
     known: dict[tuple[object, ...], Cut] = {}
     share = dict.fromkeys(range(len(network.units)), 1.0)
     replay = Replay(network, memory, joined_bytes)
+    cuts: list[Cut] = []
     for _ in range(REPAIRS):
         cuts = []
         for unit in network.units:
