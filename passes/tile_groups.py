@@ -64,7 +64,13 @@ class TileGroups:
     track_weights: bool = False
 
     def apply(self, graph: Graph) -> PassResult:
-        """Tile ``graph``. Raises UsageError when the text does not describe it."""
+        """Tile ``graph``; without groups it stays whole.
+
+        Raises:
+            UsageError: the text does not describe the graph.
+        """
+        if not self.groups:
+            return PassResult(graph, False)
         network = Network(graph, self.track_weights)
         cuts = parse_cuts(self.groups)
         tiled = build(network, jobs_of(network, groups_of(network, cuts)), self.joined)
