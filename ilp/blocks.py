@@ -126,7 +126,7 @@ class Blocks:
             if block.solved:
                 continue
             others = self.bound - block.bound * len(block.cuts)
-            # Blocks of one kind cost the same in some cheapest path: an equal share of what is left.
+            # Blocks of one kind cost the same in some cheapest path: equal shares of what is left.
             most = -(-(limit - others) // len(block.cuts))
             below = min(block.cost, max(most, block.bound))
             if below <= block.bound:
@@ -165,7 +165,7 @@ def _translated(steps: Sequence[Step], source: Cut, target: Cut) -> tuple[Step, 
         return tuple(steps)
     operator = dict(zip(source.operators, target.operators, strict=True))
     storage = dict(zip(source.storages, target.storages, strict=True))
-    pairs = {}
+    pairs: dict[tuple[int, int], tuple[int, int]] = {}
     for old, new in zip(source.matchings, target.matchings, strict=True):
         pairs.update(zip(old, new, strict=True))
     return tuple(

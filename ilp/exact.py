@@ -183,13 +183,13 @@ def _make_slack(best: Incumbent, settings: ExactSettings, least: int) -> None:
         capacity = max(int(space_bytes(problem) * share), largest)
         blocks = Blocks(Space(problem, settings.sequences))
         stopped = timed(best.left_s * PACK_SHARE, best.options.cancelled)
-        for width in SLACK_WIDTHS:
+        for beam in SLACK_WIDTHS:
             limit = best.value - best.constant
-            if not blocks.search(width, capacity, limit, settings.free_moves, stopped):
+            if not blocks.search(beam, capacity, limit, settings.free_moves, stopped):
                 return
             if blocks.cost <= least or blocks.solved:
                 break
-        _settle(best, blocks, settings, f"search width {width}")
+        _settle(best, blocks, settings, f"search in {share:.0%} of the space")
         if best.done():
             return
 

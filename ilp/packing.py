@@ -23,7 +23,7 @@ from stowplan.passes.problem import PlanningProblem
 FIRST_EFFORT = 0.1
 FINAL_EFFORT = 10.0
 LONG_EFFORT = 1.0
-"""From here on CP-SAT is asked where the depth-first packer gave up."""
+"""Of CP-SAT before the depth-first packer is let run for long."""
 CPSAT_UNITS = 1.0
 """Deterministic time of CP-SAT, about seconds, per unit of effort."""
 NODES = 500_000
@@ -135,9 +135,10 @@ def _pack_component(
             for group, address in zip(ranked, found, strict=True):
                 addresses[position[group.stays]] = address
             return addresses, True
-    plain = _plain(groups, space)
-    stages = [(_allocate, effort)] if plain else []
-    if effort >= LONG_EFFORT or not plain:
+    brief, plain = min(effort, FIRST_EFFORT), _plain(groups, space)
+    stages = [(_allocate, brief)] if plain else [(_search, brief)]
+    if effort > brief:
+        stages += [(_search, LONG_EFFORT), *([(_allocate, effort)] if plain else [])]
         stages.append((_search, effort))
     for stage, units in stages if effort > 0 else []:
         left = end - time.monotonic()

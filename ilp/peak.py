@@ -3,8 +3,8 @@
 With evictions any plan could shrink to its largest operator, so the peak compared is that of plans
 without avoidable off-chip traffic, as in the literature on arena planning. The least number of
 bytes live at once over all orders is found by bisection, block by block (``ilp.blocks``), each
-question answered by ``ilp.search`` with no byte to spend; then the schedule is packed as low as possible. The bound holds for the
-joint problem, because addresses can only add to the bytes live.
+question answered by ``ilp.search`` with no byte to spend; then the schedule is packed as low as
+possible. The bound holds for the joint problem, because addresses can only add to the bytes live.
 """
 
 from collections.abc import Sequence

@@ -33,7 +33,7 @@ hash), and the labels of the path found are made again from those.
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,7 +109,7 @@ class SearchResult:
     bound: int
     finished: bool
     labels: int
-    state: State = State()
+    state: State = field(default_factory=State)
 
 
 def search(cut: Cut, options: SearchOptions) -> SearchResult:
@@ -197,9 +197,9 @@ class _Search:
 
     def _remember(self, layer: Layer) -> None:
         count = int(layer.counters[kernels.SLOTS])
-        self.past.append(
-            _Past(*(part[:count].copy() for part in (layer.parent, layer.sequence, layer.mark)))
-        )
+        parent, sequence, mark = layer.parent, layer.sequence, layer.mark
+        past = _Past(parent[:count].copy(), sequence[:count].copy(), mark[:count].copy())
+        self.past.append(past)
         self.remembered += count
         if self.remembered > HISTORY:
             self._forget()

@@ -116,7 +116,7 @@ def _clear(rows, row, bit):  # type: ignore[no-untyped-def]
 @njit(cache=True, nogil=True, _nrt=False)
 def _within(inner, i, outer, j):  # type: ignore[no-untyped-def]
     """Whether row i of ``inner`` is a subset of row j of ``outer``."""
-    for w in range(inner.shape[1]):
+    for w in range(inner.shape[1]):  # noqa: SIM110 (a generator does not compile)
         if inner[i, w] & ~outer[j, w]:
             return False
     return True
