@@ -99,5 +99,6 @@ def test_a_full_stream_refuses_requests() -> None:
 def test_kernels_are_compiled_for_one_signature_each() -> None:
     for name in list_drams():
         simulate_requests(load_dram(name), [0, 64], [0, 1])
-    for kernel in ("drain", "_simulate"):
-        assert len(getattr(kernels, kernel).signatures) == 1
+    assert len(getattr(kernels.drain, "signatures")) == 1  # noqa: B009 - numba adds it
+    # None when the cache held the kernel that calls it.
+    assert len(getattr(kernels._simulate, "signatures")) <= 1  # noqa: B009
