@@ -1,5 +1,8 @@
 """Restarts of the exact search under several preferences, in one process.
 
+Ascents, the second exact search, are continued between the runs: they solve most tight instances
+soon or never.
+
 Times to a solution are heavy-tailed, so many short runs with different preferences beat one long
 one. Run lengths follow the Luby sequence; since they grow without bound, the portfolio stays
 complete. What is learned from one run for the next is where it failed: sections gather weight with
@@ -18,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stowplan.ilp.allocate_ascent import Ascents, ascents
 from stowplan.ilp.allocate_kernels import (
     BRANCHING,
     FULLEST,
@@ -35,6 +39,7 @@ from stowplan.ilp.allocate_kernels import (
 )
 
 RUN_NODES = 2000
+ASCENT_NODES = 8000
 SLICE_NODES = 2000
 NOISE = 0.1
 WEIGHT_DECAY = 0.9
@@ -141,9 +146,18 @@ def decide(
     factor = FIRST_ROOM_FACTOR if len(instance.live) < ROOMY_MEMBERSHIPS else 1
     state = make_state(instance, factor)
     loads = state.load.copy()
+    climbers = _climbers(instance, lifetime, loads)
     done = 0
     run = 0
     while True:
+        if run % len(STRATEGIES) == 0 and climbers.paused:
+            spent = done + int(state.cell[NODES]) + climbers.nodes
+            budget = ASCENT_NODES * luby(1 + run // len(STRATEGIES))
+            share = (limits.nodes - spent) // len(climbers.paused)
+            status, offsets = climbers.advance(min(budget, share), limits.reached)
+            spent = done + int(state.cell[NODES]) + climbers.nodes
+            if status in (SOLVED, INFEASIBLE):
+                return Verdict(offsets, True, spent)
         branching, preference = STRATEGIES[run % len(STRATEGIES)]
         traits = Traits(
             lifetime, instance.size, _greatest(instance, loads), _greatest(instance, state.weight)
@@ -151,23 +165,30 @@ def decide(
         order = _order(preference(traits), NOISE if run >= len(STRATEGIES) else 0.0, rng)
         state.rank[order] = np.arange(len(order))
         state.cell[BRANCHING] = branching
-        spent = done + int(state.cell[NODES])
+        spent = done + int(state.cell[NODES]) + climbers.nodes
         budget = min(RUN_NODES * luby(1 + run // len(STRATEGIES)), limits.nodes - spent)
         status = _run(instance, state, budget, limits)
-        spent = done + int(state.cell[NODES])
+        spent = done + int(state.cell[NODES]) + climbers.nodes
         if status in (SOLVED, INFEASIBLE):
             return Verdict(state.offset if status == SOLVED else None, True, spent)
         if spent >= limits.nodes or limits.reached():
             return Verdict(None, False, spent)
         if status == OVERFLOW and factor < MAX_ROOM_FACTOR:
             factor *= 2
-            done = spent
+            done = spent - climbers.nodes
             weight = state.weight
             state = make_state(instance, factor)
             state.weight[:] = weight
         restart(instance, state)
         np.maximum(state.weight * WEIGHT_DECAY, 1.0, out=state.weight)
         run += 1
+
+
+def _climbers(instance: Instance, lifetime: Ints, loads: Ints) -> Ascents:
+    """Ascents of an instance that is not too large for their trails."""
+    if len(instance.live) >= ROOMY_MEMBERSHIPS:
+        return Ascents(instance, [])
+    return ascents(instance, lifetime, _greatest(instance, loads))
 
 
 def _run(instance: Instance, state: State, budget: int, limits: Limits) -> int:
