@@ -11,6 +11,9 @@ from stowplan.rl_mapper.search import GumbelSearch, Mask, SearchOptions
 
 TEMPERATURES = (0.0, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0)
 """The ladder of sampled plays; 0 is the greedy policy."""
+VALUE_WEIGHT = 0.0
+"""Weight of the network's value at leaves. Its errors exceed what single decisions gain, so the
+search does better with the exact rewards within its horizon and the network's policy alone."""
 
 
 class MappingPosition:
@@ -44,7 +47,8 @@ class MappingPosition:
         """Logits and value by the network."""
         if not self._learned:
             return np.zeros(self.actions), 0.0
-        return self.player.evaluate(mask)
+        logits, value = self.player.evaluate(mask)
+        return logits, VALUE_WEIGHT * value
 
 
 def best_of(player: Player, plays: int, seed: int = 0) -> Outcome:

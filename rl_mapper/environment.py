@@ -2,7 +2,7 @@
 
 from typing import Any
 
-import gymnasium
+import gymnasium  # pyright: ignore[reportMissingImports]
 import numpy as np
 from numpy.typing import NDArray
 

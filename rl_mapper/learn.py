@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+import torch  # pyright: ignore[reportMissingImports]
 
 from stowplan.rl_mapper import network_kernels as layers
 

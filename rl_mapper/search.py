@@ -62,7 +62,7 @@ class SearchOptions:
     considered: int = 3
     noise: float = 0.0
     visit_offset: float = 50.0
-    value_scale: float = 0.1
+    value_scale: float = 0.02
     least_spread: float = 1e-3
 
 
@@ -89,13 +89,13 @@ class _Tree:
         count, mass = visits.sum(), prior[seen].sum()
         mean = float((prior[seen] * means[seen]).sum() / max(mass, 1e-12))
         mixed = (self.value[node] + count * mean) / (1.0 + count)
-        return np.where(seen, means, mixed)
+        return np.asarray(np.where(seen, means, mixed))
 
 
 def softmax(logits: Floats, mask: Mask) -> Floats:
     """Probabilities of the actions in ``mask``, 0 elsewhere."""
     shifted = np.where(mask, logits, -np.inf)
-    shifted = np.exp(shifted - shifted.max())
+    shifted = np.asarray(np.exp(shifted - shifted.max()))
     return np.asarray(shifted / shifted.sum())
 
 

@@ -22,7 +22,15 @@ from stowplan.rl_mapper.game import Game, Instance
 from stowplan.rl_mapper.network import Player, load_network, random_network, save_network
 from stowplan.rl_mapper.training_graphs import training_game
 
-METRICS = ("round", "samples", "loss", "accuracy", "policy_gain", "best_gain", "cpu_s")
+METRICS: tuple[str, ...] = (
+    "round",
+    "samples",
+    "loss",
+    "accuracy",
+    "policy_gain",
+    "best_gain",
+    "cpu_s",
+)
 TEMPERATURES = (0.0, 0.25, 0.5, 1.0)
 
 
