@@ -67,9 +67,7 @@ def test_random_plays_are_valid_plans(
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
-@given(
-    seed=st.integers(0, 10_000), size_bytes=st.integers(16, 400), hidden_only=st.booleans()
-)
+@given(seed=st.integers(0, 10_000), size_bytes=st.integers(16, 400), hidden_only=st.booleans())
 def test_undo_restores_every_position(seed: int, size_bytes: int, hidden_only: bool) -> None:
     game = Game(small_game(seed, 12, size_bytes, hidden_only=hidden_only))
     rng = np.random.default_rng(seed)

@@ -1,0 +1,206 @@
+"""Learned memory mapping against heuristics and search, on models that training never saw.
+
+    python -m benchmarks.memory_mapping MODEL.onnx ... [--evaluations 400] [--json FILE]
+
+Every model is played at several fast memories of a scaled-down ``tpu-v4i`` (a quarter of the DRAM
+bandwidth). A pair of model and memory is memory-bound when the latency of the production-style
+heuristic is at least a tenth above the lower bound. All methods get the same number of evaluations
+of the game (``rl_mapper.baselines`` says what counts); latencies are simulated cycles.
+"""
+
+import argparse
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from statistics import mean
+from time import perf_counter, process_time
+
+from stowplan import api
+from stowplan.ir.check_plan import require_valid
+from stowplan.passes.planner import PlanOptions
+from stowplan.planners import get_planner
+from stowplan.recipe import Recipe
+from stowplan.rl_mapper import baselines
+from stowplan.rl_mapper.agents import best_of, search_play
+from stowplan.rl_mapper.baselines import Outcome
+from stowplan.rl_mapper.game import Game, Instance, build_instance
+from stowplan.rl_mapper.heuristic import assign, heuristic_plan
+from stowplan.rl_mapper.mapping import plan_of, simulated_cycles
+from stowplan.rl_mapper.network import Player, load_network
+from stowplan.rl_mapper.search import SearchOptions
+
+MEMORIES = ("1MiB", "2MiB", "4MiB")
+BANDWIDTH = "dram.bytes_per_cycle=146"
+MEMORY_BOUND = 1.1
+SIMULATIONS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One model at one memory: simulated cycles by method, and what they cost.
+
+    Attributes:
+        model: file name.
+        memory: fast memory.
+        decisions: of the game.
+        bound: cycles no play undercuts.
+        cycles: (method, simulated cycles).
+        cpu_s: (method, processor seconds).
+        rl_wall_s: wall seconds of ``-p rl``.
+    """
+
+    model: str
+    memory: str
+    decisions: int
+    bound: int
+    cycles: dict[str, int]
+    cpu_s: dict[str, float]
+    rl_wall_s: float
+
+
+def methods(evaluations: int) -> dict[str, Callable[[Instance], Outcome]]:
+    """Everything compared, at ``evaluations`` evaluations each (heuristics need one or two)."""
+    network = load_network()
+
+    def learned(plays: int, refine: bool) -> Callable[[Instance], Outcome]:
+        def run(instance: Instance) -> Outcome:
+            found = best_of(Player(instance, network), plays)
+            heuristics = baselines.greedy(instance), baselines.all_on_chip(instance)
+            found = min(found, *heuristics, key=lambda outcome: outcome.cycles)
+            if not refine:
+                return found
+            return baselines.evolution(
+                instance, evaluations, start=replace(found, evaluations=plays)
+            )
+
+        return run
+
+    def searched(use_network: bool) -> Callable[[Instance], Outcome]:
+        options = SearchOptions(simulations=SIMULATIONS)
+        return lambda i: search_play(Player(i, network), options, learned=use_network)
+
+    return {
+        "all-Drop": baselines.all_drop,
+        "on chip": baselines.all_on_chip,
+        "random": lambda i: baselines.random_restarts(i, evaluations // 4),
+        "beam": lambda i: baselines.beam(i, 8),
+        "population": lambda i: baselines.population(i, evaluations),
+        "evolution": lambda i: baselines.evolution(i, evaluations),
+        "policy": lambda i: best_of(Player(i, network), 1),
+        "policy, best of 49": learned(49, refine=False),
+        "policy + evolution": learned(49, refine=True),
+        "search, no network": searched(False),
+        "search, network": searched(True),
+    }
+
+
+def measure(path: Path, memory: str, evaluations: int) -> Row | None:
+    """One row, or None when the pair is not memory-bound."""
+    recipe = Recipe(
+        target="tpu-v4i",
+        overrides=(f"scratchpad.size={memory}", BANDWIDTH),
+        dims=(),
+        precision=None,
+        passes=None,
+        tile="never",
+        track_weights=True,
+    )
+    problem = api.prepare(path, recipe)
+    instance = build_instance(problem.graph, problem.target)
+    spec = problem.target.memory_spec(True)
+    game = Game(instance)
+    cycles: dict[str, int] = {}
+    seconds: dict[str, float] = {}
+
+    def simulated(outcome: Outcome) -> int:
+        game.reset()
+        game.follow(outcome.wishes)
+        plan = plan_of(game)
+        require_valid(problem.graph, plan, spec)
+        return simulated_cycles(instance, plan)
+
+    began = process_time()
+    assignment = assign(instance)
+    own = simulated_cycles(instance, heuristic_plan(instance, assignment))
+    # The production-style heuristic is the better of its own plan and its replays in the game.
+    cycles["greedy"] = min(own, simulated(baselines.greedy(instance)))
+    seconds["greedy"] = process_time() - began
+    if cycles["greedy"] < MEMORY_BOUND * instance.bound_cycles:
+        return None
+    for name, method in methods(evaluations).items():
+        began = process_time()
+        outcome = method(instance)
+        seconds[name] = process_time() - began
+        cycles[name] = simulated(outcome)
+    published = build_instance(problem.graph, problem.target, hidden_only=True)
+    stuck = Game(published)
+    stuck.follow(baselines.evolution(published, evaluations).wishes)
+    cycles["published rules, evolution"] = simulated_cycles(published, plan_of(stuck))
+    settings = (("evaluations", str(evaluations)), ("plays", "8"))
+    options = PlanOptions("cycles", 30.0, track_weights=True, settings=settings)
+    for name in ("greedy", "rl"):
+        began, wall = process_time(), perf_counter()
+        chosen = options if name == "rl" else replace(options, settings=())
+        plan = get_planner(name)(problem.graph, problem.target, chosen)
+        seconds[f"-p {name}"] = process_time() - began
+        wall = perf_counter() - wall
+        require_valid(problem.graph, plan, spec)
+        cycles[f"-p {name}"] = simulated_cycles(instance, plan)
+    return Row(path.stem, memory, instance.decisions, instance.bound_cycles, cycles, seconds, wall)
+
+
+def table(rows: list[Row]) -> list[str]:
+    """Markdown: per pair, then per method."""
+    lines = [
+        "| model | memory | decisions | greedy / bound | -p rl / bound | -p rl gains | wall s |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        base, best = row.cycles["greedy"], row.cycles["-p rl"]
+        lines.append(
+            f"| {row.model} | {row.memory} | {row.decisions} | {base / row.bound:.3f} | "
+            f"{best / row.bound:.3f} | {100 * (1 - best / base):.1f} % | {row.rl_wall_s:.1f} |"
+        )
+    lines += [
+        "",
+        "| method | mean gain over greedy | better | worse | mean / bound | mean CPU s |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name in rows[0].cycles:
+        gains = [1 - row.cycles[name] / row.cycles["greedy"] for row in rows]
+        gap = mean(row.cycles[name] / row.bound for row in rows)
+        cpu = mean(row.cpu_s.get(name, 0.0) for row in rows)
+        better, worse = sum(g > 1e-4 for g in gains), sum(g < -1e-4 for g in gains)
+        lines.append(
+            f"| {name} | {100 * mean(gains):.2f} % | {better} of {len(rows)} | {worse} | "
+            f"{gap:.3f} | {cpu:.2f} |"
+        )
+    return lines
+
+
+def main() -> None:
+    """Measure all pairs; print the tables."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("models", type=Path, nargs="+")
+    parser.add_argument("--memories", default=",".join(MEMORIES))
+    parser.add_argument("--evaluations", type=int, default=400)
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    rows: list[Row] = []
+    for path in arguments.models:
+        for memory in arguments.memories.split(","):
+            row = measure(path, memory, arguments.evaluations)
+            print(path.stem, memory, "not memory-bound" if row is None else row.cycles, flush=True)
+            if row is not None:
+                rows.append(row)
+                if arguments.json is not None:
+                    arguments.json.write_text(
+                        json.dumps([asdict(r) for r in rows], indent=1) + "\n"
+                    )
+    if rows:
+        print("\n".join(table(rows)))
+
+
+if __name__ == "__main__":
+    main()
