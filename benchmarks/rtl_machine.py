@@ -1,7 +1,7 @@
 """Verilated machines: build one for a target, give it a tile program, read what it did.
 
 The hardware is in ``tests/rtl/hardware``. Builds are kept in the temporary directory under a hash
-of sources, parameters and compiler, and made again only if one of them changes.
+of sources, parameters, flags and compiler, and made again only if one of them changes.
 """
 
 import getpass
@@ -39,6 +39,7 @@ MODULES = (
     "dram",
     "scratchpad",
     "element_outputs",
+    "output_register",
     "array_outputs",
     "element_weights",
     "array_weights",
@@ -48,6 +49,10 @@ ENGINES = (Engine.DMA_IN, Engine.DMA_OUT, Engine.ARRAY)
 MISSING = "needs verilator and g++ (Debian: apt-get install verilator g++ make)"
 _EVENT = re.compile(r"(\S+) (\d+) (start|end) (\d+)")
 _POISON = 0xEE
+_FLAGS = (
+    *("--cc", "--exe", "--build", "-Wall", "-Wno-WIDTH", "-Wno-UNUSEDSIGNAL", "-Wno-UNUSEDPARAM"),
+    *("-O3", "-CFLAGS", "-O1", "--top-module", "machine"),
+)
 
 
 class RtlError(StowplanError):
@@ -190,7 +195,8 @@ def build(hardware: Hardware) -> Path:
     """
     version = _call(["verilator", "--version"])
     sources = [HARDWARE / f"{name}.sv" for name in MODULES] + [HARDWARE / "main.cpp"]
-    key = sha256(repr((version, sorted(hardware.parameters().items()))).encode())
+    flags = [*_FLAGS, *(f"-G{name}={value}" for name, value in hardware.parameters().items())]
+    key = sha256(repr((version, flags)).encode())
     for source in sources:
         key.update(source.read_bytes())
     folder = Path(tempfile.gettempdir()) / f"stowplan-rtl-{getpass.getuser()}"
@@ -201,11 +207,6 @@ def build(hardware: Hardware) -> Path:
     if binary.exists():
         return binary
     with tempfile.TemporaryDirectory(dir=folder) as work:
-        flags = ["--cc", "--exe", "--build", "-Wall", "-Wno-WIDTH", "-Wno-UNUSEDSIGNAL"]
-        flags += ["-Wno-UNUSEDPARAM", "-O3", "-CFLAGS", "-O1", "--top-module", "machine"]
-        # Registers of large arrays are written in loops, which Verilator must unroll.
-        flags += ["--unroll-stmts", "200000"]
-        flags += [f"-G{name}={value}" for name, value in hardware.parameters().items()]
         _call(["verilator", *flags, "--Mdir", work, *map(str, sources)])
         (Path(work) / "Vmachine").replace(binary)
     return binary

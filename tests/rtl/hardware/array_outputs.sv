@@ -204,7 +204,6 @@ module array_outputs
     logic signed [31:0] kept[ROWS][COLS];
     logic full[ROWS][COLS];
     logic [31:0] remaining_before = 0, remaining, first;
-    initial for (int i = 0; i < ROWS; i++) for (int j = 0; j < COLS; j++) full[i][j] = 0;
     assign remaining = remaining_before == 0 && full[ROWS-1][COLS-1] ? COLS : remaining_before;
     assign first = COLS - remaining;
     assign fold_out = remaining == 1;
@@ -215,18 +214,31 @@ module array_outputs
         leaving_value[i] = kept[i][COLS-1];
       end
     always_ff @(posedge clock)
-      if (enable) begin
-        if (remaining != 0) remaining_before <= remaining - 1;
-        for (int i = 0; i < ROWS; i++)
-          for (int j = 0; j < COLS; j++) begin
-            if (done[i][j]) begin
-              if (full[i][j]) $fatal(1, "a result meets the one before it in an output register");
-              kept[i][j] <= value[i][j];
-              full[i][j] <= 1;
-            end else if (remaining != 0 && j == first) full[i][j] <= 0;
-            if (remaining != 0 && j > first) kept[i][j] <= kept[i][j-1];
-          end
+      if (enable && remaining != 0) remaining_before <= remaining - 1;
+    for (genvar i = 0; i < ROWS; i++) begin : register_row
+      for (genvar j = 0; j < COLS; j++) begin : register_column
+        logic shift;
+        logic signed [31:0] from_left;
+        if (j == 0) begin : leftmost
+          assign shift = 0;
+          assign from_left = 0;
+        end else begin : follower
+          assign shift = remaining != 0 && j > first;
+          assign from_left = kept[i][j-1];
+        end
+        output_register register (
+            .clock,
+            .enable,
+            .fill(done[i][j]),
+            .value(value[i][j]),
+            .vacate(remaining != 0 && j == first),
+            .shift,
+            .from_left,
+            .full(full[i][j]),
+            .kept(kept[i][j])
+        );
       end
+    end
   end
 
   always_comb
