@@ -1,11 +1,12 @@
 """Learned memory mapping against heuristics and search, on models that training never saw.
 
-    python -m benchmarks.memory_mapping MODEL.onnx ... [--evaluations 400] [--json FILE]
+    python -m benchmarks.memory_mapping MODEL.onnx ... [--evaluations 400] [--refine 3000] [--json FILE]
 
 Every model is played at several fast memories of a scaled-down ``tpu-v4i`` (a quarter of the DRAM
 bandwidth). A pair of model and memory is memory-bound when the latency of the production-style
 heuristic is at least a tenth above the lower bound. All methods get the same number of evaluations
-of the game (``rl_mapper.baselines`` says what counts); latencies are simulated cycles.
+of the game (``rl_mapper.baselines`` says what counts); latencies are simulated cycles. ``-p rl`` is
+the planner as users run it, its local search limited to ``--refine`` evaluations and 30 seconds.
 """
 
 import argparse
@@ -95,7 +96,7 @@ def methods(evaluations: int) -> dict[str, Callable[[Instance], Outcome]]:
     }
 
 
-def measure(path: Path, memory: str, evaluations: int) -> Row | None:
+def measure(path: Path, memory: str, evaluations: int, refine: int) -> Row | None:
     """One row, or None when the pair is not memory-bound."""
     recipe = Recipe(
         target="tpu-v4i",
@@ -137,7 +138,7 @@ def measure(path: Path, memory: str, evaluations: int) -> Row | None:
     stuck = Game(published)
     stuck.follow(baselines.evolution(published, evaluations).wishes)
     cycles["published rules, evolution"] = simulated_cycles(published, plan_of(stuck))
-    settings = (("evaluations", str(evaluations)), ("plays", "8"))
+    settings = (("evaluations", str(refine)), ("plays", "8"))
     options = PlanOptions("cycles", 30.0, track_weights=True, settings=settings)
     for name in ("greedy", "rl"):
         began, wall = process_time(), perf_counter()
@@ -185,12 +186,13 @@ def main() -> None:
     parser.add_argument("models", type=Path, nargs="+")
     parser.add_argument("--memories", default=",".join(MEMORIES))
     parser.add_argument("--evaluations", type=int, default=400)
+    parser.add_argument("--refine", type=int, default=3000)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     rows: list[Row] = []
     for path in arguments.models:
         for memory in arguments.memories.split(","):
-            row = measure(path, memory, arguments.evaluations)
+            row = measure(path, memory, arguments.evaluations, arguments.refine)
             print(path.stem, memory, "not memory-bound" if row is None else row.cycles, flush=True)
             if row is not None:
                 rows.append(row)
