@@ -1,6 +1,6 @@
 """Learned memory mapping against heuristics and search, on models that training never saw.
 
-    python -m benchmarks.memory_mapping MODEL.onnx ... [--evaluations 400] [--refine 3000] [--json FILE]
+    python -m benchmarks.memory_mapping MODEL.onnx ... [--evaluations 400] [--refine 3000]
 
 Every model is played at several fast memories of a scaled-down ``tpu-v4i`` (a quarter of the DRAM
 bandwidth). A pair of model and memory is memory-bound when the latency of the production-style

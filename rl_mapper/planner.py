@@ -3,9 +3,9 @@
 For objective ``cycles`` on targets with direct DRAM operands, the memory-mapping game is played in
 graph order and in the order ``greedy`` chose: heuristics, the network's policy greedily and at
 rising temperatures, Gumbel search, and local search from the best play. The best plays by the
-game's latency, the heuristic's own plan and the plan of ``greedy`` are simulated, and the fastest of
-them is returned: on the simulated machine it is never slower than either. For other objectives and
-targets it is the plan of ``greedy``.
+game's latency, the heuristic's own plan and the plan of ``greedy`` are simulated, and the fastest
+is returned: on the simulated machine it is never slower than either heuristic. For other objectives
+and targets it is the plan of ``greedy``.
 
 Settings: ``network`` (``on`` or ``off``), ``search`` (``on`` or ``off``), ``repair`` (``on`` or
 ``off``: local search), ``plays`` (ladders of sampled plays), ``simulations`` (per decision) and
