@@ -1,7 +1,8 @@
 """From a plan to a program: one command per transfer, weight chunk and piece of an operator.
 
-*Pieces.* An operator whose weights stream is cut into as many equal pieces as its weights have
-chunks (half of the weight buffer each); piece ``j`` waits for chunk ``j``. Every other operator is
+*Pieces.* An operator whose weights stream is cut into as many pieces as its weights have chunks
+(half of the weight buffer each at most); piece ``j`` waits for chunk ``j`` and takes the time of
+the part of the product that the chunk holds (``targets.streamed_cost``). Every other operator is
 one piece.
 
 *Weight buffer.* Chunks pass through it first in, first out. A chunk waits for the piece that
@@ -36,6 +37,7 @@ from stowplan.simulator.hazards import Hazards
 from stowplan.simulator.placement import Placement
 from stowplan.simulator.steps import Step, steps_of
 from stowplan.targets.cost import OperatorCost
+from stowplan.targets.streamed_cost import Part
 from stowplan.targets.target import Target
 
 
@@ -101,16 +103,14 @@ def _chunks(steps: Sequence[Step], target: Target) -> list[_Pending]:
     room = target.weight_buffer.size_bytes
     oldest = 0
     for step, lowered in enumerate(steps):
-        begin = 0
-        for piece, size in enumerate(lowered.chunks, lowered.first_piece):
-            room -= size
+        for piece, part in enumerate(lowered.parts, lowered.first_piece):
+            room -= part.size_bytes
             while room < 0:
                 room += found[oldest].size_bytes
                 oldest += 1
             after = found[oldest - 1].needed_by if oldest else -1
-            source = cut(lowered.streamed, begin, begin + size)
-            found.append(_Pending(after, piece, None, step, size, len(found), source))
-            begin += size
+            source = cut(lowered.streamed, part.begin_bytes, part.end_bytes)
+            found.append(_Pending(after, piece, None, step, part.size_bytes, len(found), source))
     return found
 
 
@@ -138,14 +138,14 @@ class _Emitter:
         """Append piece ``piece`` of the operator at ``step``."""
         number = len(self.commands)
         waits = self._conflicts(lowered) if piece == 0 else set()
-        if lowered.chunks:
+        if lowered.parts:
             waits.add(self._chunk[lowered.first_piece + piece])
         engines = _engines(lowered.cost)
         if piece == 0:
             self._core = self._choose_core(lowered, engines, waits)
         command = _compute(self._target, lowered, piece, step, engines)
         self._append(replace(command, core=self._core), waits)
-        if lowered.chunks:
+        if lowered.parts:
             queue = self.commands[number].queues[0]
             self._eaters.setdefault(queue, []).append((lowered.first_piece + piece, number))
         if piece == lowered.pieces - 1:
@@ -277,20 +277,23 @@ def _engines(cost: OperatorCost) -> tuple[Engine, ...]:
 def _compute(
     target: Target, lowered: Step, piece: int, step: int, engines: tuple[Engine, ...]
 ) -> Command:
-    """The ``piece``-th of equal parts of an operator."""
-    cost, pieces = lowered.cost, lowered.pieces
+    """The ``piece``-th part of an operator: bytes and work in proportion to its weights."""
+    cost = lowered.cost
+    own = lowered.parts[piece] if lowered.parts else Part(0, 1, *cost.times)
+    lower_, upper = own.begin_bytes, own.end_bytes
+    whole = lowered.parts[-1].end_bytes if lowered.parts else 1
 
     def part(total: int) -> int:
-        return total * (piece + 1) // pieces - total * piece // pieces
+        return total * upper // whole - total * lower_ // whole
 
-    cycles = max(1, part(cost.compute_cycles))
+    cycles = own.compute_cycles
     onchip = part(lowered.resident_bytes)
     pad = target.scratchpad
     rate = min(pad.banks, max(1, -(-onchip // (cycles * pad.bank_width_bytes))))
     read, written = part(lowered.dram_read_bytes), part(lowered.dram_written_bytes)
 
     def share(ranges: Ranges, total: int) -> Ranges:
-        return cut(ranges, total * piece // pieces, total * (piece + 1) // pieces)
+        return cut(ranges, total * lower_ // whole, total * upper // whole)
 
     return Command(
         kind=CommandKind.COMPUTE,
@@ -307,15 +310,15 @@ def _compute(
         dram_reads=share(lowered.fetched, lowered.dram_read_bytes),
         dram_writes=share(lowered.stored, lowered.dram_written_bytes),
         walks=tuple(
-            Walk(walk.address, walk.extent_bytes, size, walk.size_bytes * piece // pieces)
+            Walk(walk.address, walk.extent_bytes, size, walk.size_bytes * lower_ // whole)
             for walk in lowered.walks
             if (size := part(walk.size_bytes))
         ),
         work=Work(
             macs=part(cost.macs),
             mac_slots=part(cost.mac_slots),
-            array_cycles=part(cost.array_cycles),
-            vector_cycles=part(cost.vector_cycles),
+            array_cycles=own.array_cycles,
+            vector_cycles=own.vector_cycles,
             vector_elements=part(cost.vector_elements),
             onchip_bytes=part(sum(size for _, size in (*cost.reads, *cost.writes))),
             pad_read_bytes=part(lowered.resident_reads),

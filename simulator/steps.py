@@ -12,6 +12,7 @@ from stowplan.simulator.cores import parse_engine
 from stowplan.simulator.dram_layout import Ranges, shifted
 from stowplan.simulator.placement import Placement
 from stowplan.targets.cost import OperatorCost, operator_cost
+from stowplan.targets.streamed_cost import Part, streamed_parts
 from stowplan.targets.target import Target
 
 
@@ -23,7 +24,7 @@ class Step:
         operator: the operator.
         cost: its cost.
         first_piece: number of its first piece in the whole program.
-        chunks: bytes of each chunk of its weight stream.
+        parts: its work on each chunk of its weight stream.
         reads: scratchpad ranges read.
         writes: scratchpad ranges written.
         dram_reads: (storage, ranges) read in DRAM.
@@ -40,7 +41,7 @@ class Step:
     operator: Operator
     cost: OperatorCost
     first_piece: int
-    chunks: tuple[int, ...]
+    parts: tuple[Part, ...]
     reads: tuple[Interval, ...]
     writes: tuple[Interval, ...]
     dram_reads: tuple[tuple[str, tuple[Interval, ...]], ...]
@@ -61,7 +62,7 @@ class Step:
     @property
     def pieces(self) -> int:
         """How many pieces it is cut into."""
-        return max(1, len(self.chunks))
+        return max(1, len(self.parts))
 
     @property
     def dram_read_bytes(self) -> int:
@@ -147,11 +148,12 @@ def _step(
             writes += [(base + a, base + b) for a, b in access.writes]
             bases[storage.name] = base
     resolve = context.graph.resolve
+    operator = context.graph.operator[plan.order[number]]
     return Step(
-        operator=context.graph.operator[plan.order[number]],
+        operator=operator,
         cost=cost,
         first_piece=first_piece,
-        chunks=_chunk_sizes(_size(streamed), context.target),
+        parts=streamed_parts(context.graph, operator, context.target, _size(streamed)),
         reads=tuple(reads),
         writes=tuple(writes),
         dram_reads=tuple(dram_reads),
@@ -174,12 +176,6 @@ def _walks(graph: Graph, cost: OperatorCost, bases: Mapping[str, int]) -> tuple[
         if size and extent and storage in bases:
             found.append(Walk(bases[storage] + offset, extent, size))
     return tuple(found)
-
-
-def _chunk_sizes(streamed: int, target: Target) -> tuple[int, ...]:
-    half = max(1, target.weight_buffer.size_bytes // 2)
-    whole, rest = divmod(streamed, half)
-    return (half,) * whole + ((rest,) if rest else ())
 
 
 def _union(ranges: Sequence[Interval]) -> tuple[Interval, ...]:

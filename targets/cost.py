@@ -54,6 +54,11 @@ class OperatorCost:
         """Whether the vector unit is taken while the operator runs."""
         return self.vector_cycles > 0
 
+    @property
+    def times(self) -> tuple[int, int, int]:
+        """Cycles in all, of the array, of the vector unit."""
+        return self.compute_cycles, self.array_cycles, self.vector_cycles
+
 
 def operator_cost(graph: Graph, operator: Operator, target: Target) -> OperatorCost:
     """Cost of ``operator`` from its shapes, attributes and element types."""
