@@ -54,7 +54,7 @@ def test_environment_passes_the_conformance_check() -> None:
     check_env(MemoryMappingEnv(), skip_render_check=True)
     env = MemoryMappingEnv(training_game(1))
     rng = np.random.default_rng(0)
-    env.reset(seed=0)
+    _, info = env.reset(seed=0)
     total, done = 0.0, False
     while not done:
         action = rng.choice(np.flatnonzero(env.action_masks()))
