@@ -23,7 +23,7 @@ from stowplan.ilp.allocate_ascent_kernels import (
 )
 from stowplan.ilp.allocate_kernels import Instance, Ints
 
-TRAIL_FACTOR = 16
+TRAIL_FACTOR = 32
 SLICE_NODES = 10_000
 
 
@@ -106,6 +106,7 @@ def fresh_ascent(p: Instance, rank: Ints) -> Ascent:
         dirty=flags(m),
         offset=ints(n, -1),
         start=ints(n),
+        base=ints(n),
         rank=rank,
         part_low=ints(parts),
         part_high=ints(parts),
@@ -117,6 +118,7 @@ def fresh_ascent(p: Instance, rank: Ints) -> Ascent:
         node_buffer=ints(nodes, -1),
         node_start=ints(nodes, -1),
         node_rank=ints(nodes, -1),
+        node_tried=ints(nodes, -1),
         node_hatless=flags(nodes),
         trail_key=np.empty(room, np.int64),
         trail_old=np.empty(room, np.int64),

@@ -12,11 +12,13 @@ children are the buffers of the component that may come next.
 Inference:
 
 1. *Load*: ``floor[s] + load[s] <= ceiling``; what is left lies no lower than the buffer placed now.
-2. *Dominance*: a buffer that starts no lower than some unplaced one could end leaves a gap for it.
+2. *Dominance*: a buffer that starts no lower than some unplaced one could end leaves it a gap.
 3. *Hatless*: a placement that raises no other buffer is never the reason of a failure, so the
    failure is one of the whole node.
 4. *Twins*: interchangeable buffers are placed in index order.
-5. *Decomposition*: components are solved one after the other; one that fails refutes the placement
+5. *Support*: a buffer tried in vain will lie on one placed later; its start rises to the least
+   top of those, and it waits until it lies on something.
+6. *Decomposition*: components are solved one after the other; one that fails refutes the placement
    that made it, whatever was found for its siblings.
 
 Source: M. Moffitt, "MiniMalloc: A Lightweight Memory Allocator for Hardware-Accelerated Machine
@@ -52,6 +54,7 @@ class Ascent(NamedTuple):
         dirty: sections whose floor may have changed; scratch [m].
         offset: offset of a placed buffer, -1 of others [n].
         start: lowest offset left to an unplaced buffer [n].
+        base: top of what is placed below it; where ``start`` is higher, it waits for support [n].
         rank: the less, the earlier a buffer is tried among equals [n].
         part_low: first section of each part [n + m + 2].
         part_high: one past its last section [n + m + 2].
@@ -59,12 +62,14 @@ class Ascent(NamedTuple):
         part_next: part to solve after it, or -1 [n + m + 2].
         node_part: part each node belongs to [n + 2].
         node_parts: number of parts when the node began [n + 2].
-        node_trail: trail length before its placement [n + 2].
+        node_trail: trail length before its last placement [n + 2].
         node_buffer: buffer it has placed, or -1 [n + 2].
         node_start: start of the last buffer tried; the next one starts no lower [n + 2].
         node_rank: rank of that buffer [n + 2].
+        node_tried: the last buffer it tried [n + 2].
         node_hatless: its placement raised no other buffer [n + 2].
-        trail_key: what changed: start of a buffer, then floor of a section [room].
+        trail_key: what changed: start of a buffer, then floor of a section, then base of a
+            buffer, in one numbering [room].
         trail_old: old value [room].
         cell: scalars, see the indices above [CELLS].
     """
@@ -75,6 +80,7 @@ class Ascent(NamedTuple):
     dirty: Flags
     offset: Ints
     start: Ints
+    base: Ints
     rank: Ints
     part_low: Ints
     part_high: Ints
@@ -86,6 +92,7 @@ class Ascent(NamedTuple):
     node_buffer: Ints
     node_start: Ints
     node_rank: Ints
+    node_tried: Ints
     node_hatless: Flags
     trail_key: Ints
     trail_old: Ints
@@ -93,18 +100,21 @@ class Ascent(NamedTuple):
 
 
 KERNEL = numba.njit(cache=True, _nrt=False)
+INLINE = numba.njit(cache=True, _nrt=False, inline="always")
 
 
 @KERNEL
 def _undo(state: Ascent, mark: int) -> None:
     """Take back what the trail recorded since it was ``mark`` long."""
-    n = len(state.offset)
+    n, m = len(state.offset), len(state.floor)
     for t in range(state.cell[TRAIL] - 1, mark - 1, -1):
         key = state.trail_key[t]
         if key < n:
             state.start[key] = state.trail_old[t]
-        else:
+        elif key < n + m:
             state.floor[key - n] = state.trail_old[t]
+        else:
+            state.base[key - n - m] = state.trail_old[t]
     state.cell[TRAIL] = mark
 
 
@@ -121,22 +131,37 @@ def _unplace(p: Instance, state: Ascent, node: int) -> None:
     state.node_buffer[node] = -1
 
 
+@INLINE
+def _note(state: Ascent, key: int, old: int) -> None:
+    """Record a change on the trail."""
+    t = state.cell[TRAIL]
+    state.trail_key[t] = key
+    state.trail_old[t] = old
+    state.cell[TRAIL] = t + 1
+
+
 @KERNEL
-def _raise(p: Instance, state: Ascent, d: int, top: int) -> int:
-    """Raise ``d`` to ``top``: 1 when that changes it, 0 when not, -1 when it is too high."""
-    old = state.start[d]
-    if state.offset[d] >= 0 or old >= top:
+def _lift(p: Instance, state: Ascent, b: int, to: int) -> None:
+    """Raise the start of ``b`` and mark the sections whose floor it was."""
+    old = state.start[b]
+    _note(state, b, old)
+    state.start[b] = to
+    for s in range(p.first[b], p.last[b]):
+        if state.floor[s] == old:
+            state.dirty[s] = True
+
+
+@INLINE
+def _stack(p: Instance, state: Ascent, d: int, top: int) -> int:
+    """Put ``d`` no lower than ``top``: 1 when that changes it, 0 when not, -1 when it is full."""
+    if state.offset[d] >= 0 or state.base[d] >= top:
         return 0
     if top > p.limit[d]:
         return -1
-    t = state.cell[TRAIL]
-    state.trail_key[t] = d
-    state.trail_old[t] = old
-    state.cell[TRAIL] = t + 1
-    state.start[d] = top
-    for s in range(p.first[d], p.last[d]):
-        if state.floor[s] == old:
-            state.dirty[s] = True
+    _note(state, len(state.offset) + len(state.floor) + d, state.base[d])
+    state.base[d] = top
+    if state.start[d] < top:
+        _lift(p, state, d, top)
     return 1
 
 
@@ -157,10 +182,7 @@ def _refloor(p: Instance, state: Ascent, low: int, high: int) -> bool:
             if state.offset[d] < 0 and state.start[d] < least:
                 least = state.start[d]
         if least != state.floor[s]:
-            t = state.cell[TRAIL]
-            state.trail_key[t] = n + s
-            state.trail_old[t] = state.floor[s]
-            state.cell[TRAIL] = t + 1
+            _note(state, n + s, state.floor[s])
             state.floor[s] = least
             if least < FAR and least + state.load[s] > p.ceiling[0]:
                 good = False
@@ -173,6 +195,7 @@ def _occupy(p: Instance, state: Ascent, node: int, b: int) -> None:
     first, last = p.first[b], p.last[b]
     state.node_trail[node] = state.cell[TRAIL]
     state.node_buffer[node] = b
+    state.node_tried[node] = b
     state.node_start[node] = state.start[b]
     state.node_rank[node] = state.rank[b]
     state.offset[b] = state.start[b]
@@ -191,10 +214,10 @@ def _place(p: Instance, state: Ascent, node: int, b: int, low: int, high: int) -
     top = state.offset[b] + p.size[b]
     least, greatest = 0, 0
     for i in range(p.live_at[first], p.live_at[first + 1]):
-        change = _raise(p, state, p.live[i], top)
+        change = _stack(p, state, p.live[i], top)
         least, greatest = min(least, change), max(greatest, change)
     for d in range(p.begin[first + 1], p.begin[last]):
-        change = _raise(p, state, d, top)
+        change = _stack(p, state, d, top)
         least, greatest = min(least, change), max(greatest, change)
     state.node_hatless[node] = least == greatest
     good = _refloor(p, state, low, high)
@@ -213,8 +236,13 @@ def _choose(p: Instance, state: Ascent, node: int, low: int, high: int) -> int:
         if state.offset[b] >= 0:
             continue
         start = state.start[b]
-        least_top = min(least_top, start + p.size[b])
-        if start < after or start > least or (start == after and state.rank[b] <= tie):
+        least_top = min(least_top, state.base[b] + p.size[b])
+        if (
+            start > state.base[b]
+            or start < after
+            or start > least
+            or (start == after and state.rank[b] <= tie)
+        ):
             continue
         if start == least and state.rank[b] > rank:
             continue
@@ -233,7 +261,7 @@ def _choose(p: Instance, state: Ascent, node: int, low: int, high: int) -> int:
 
 @KERNEL
 def _split(state: Ascent, node: int, low: int, high: int) -> None:
-    """Parts left in ``[low, high)`` after the placement of a node, longest first (rule 5)."""
+    """Parts left in ``[low, high)`` after the placement of a node, longest first (rule 6)."""
     mark = state.cell[PARTS]
     parts = mark
     s = low
@@ -258,6 +286,33 @@ def _split(state: Ascent, node: int, low: int, high: int) -> None:
         state.part_next[part] = state.cell[NEXT_PART]
         state.cell[NEXT_PART] = part
     state.cell[PARTS] = parts
+
+
+@KERNEL
+def _next_support(p: Instance, state: Ascent, b: int) -> int:
+    """Lowest top that a buffer placed later can offer to ``b`` (rule 5)."""
+    low, high = p.first[b], p.last[b]
+    at = state.start[b]
+    found = FAR
+    for i in range(p.live_at[low], p.live_at[low + 1]):
+        d = p.live[i]
+        if state.offset[d] < 0 and d != b:
+            found = min(found, max(at, state.start[d]) + p.size[d])
+    for d in range(p.begin[low + 1], p.begin[high]):
+        if state.offset[d] < 0:
+            found = min(found, max(at, state.start[d]) + p.size[d])
+    return found
+
+
+@KERNEL
+def _reject(p: Instance, state: Ascent, node: int) -> bool:
+    """The buffer tried last does not lie at its start (rule 5); False when the node fails."""
+    b, part = state.node_tried[node], state.node_part[node]
+    support = _next_support(p, state, b)
+    if state.node_hatless[node] or support > p.limit[b]:
+        return False
+    _lift(p, state, b, support)
+    return _refloor(p, state, state.part_low[part], state.part_high[part])
 
 
 @KERNEL
@@ -295,7 +350,7 @@ def _fail(p: Instance, state: Ascent) -> bool:
                 _unplace(p, state, above)
         state.cell[DEPTH] = parent + 1
         state.cell[PARTS] = state.node_parts[parent]
-        if not state.node_hatless[parent]:
+        if _reject(p, state, parent):
             return True
 
 
@@ -316,7 +371,7 @@ def ascend(p: Instance, state: Ascent, budget: int) -> int:
         up, or OVERFLOW when the trail is too short to go on.
     """
     stop = state.cell[NODES] + budget
-    room = len(state.trail_key) - len(state.offset) - len(state.floor)
+    room = len(state.trail_key) - 3 * len(state.offset) - 2 * len(state.floor)
     while state.cell[NODES] < stop:
         node = state.cell[DEPTH] - 1
         part = state.node_part[node]
@@ -331,7 +386,7 @@ def ascend(p: Instance, state: Ascent, budget: int) -> int:
         state.cell[NODES] += 1
         if not _place(p, state, node, b, low, high):
             _unplace(p, state, node)
-            if state.node_hatless[node] and not _fail(p, state):
+            if not _reject(p, state, node) and not _fail(p, state):
                 return INFEASIBLE
             continue
         state.cell[NEXT_PART] = state.part_next[part]
