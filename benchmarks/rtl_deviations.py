@@ -49,7 +49,7 @@ DEVIATIONS = (
         _changed([OUTPUTS, PIPELINED, WEIGHTS], banking="interleaved", **_SMALL_BANKS),
     ),
     Deviation(
-        "weights stream in several chunks of whole columns",
+        "weights stream in several chunks",
         _changed([OUTPUTS, PIPELINED, WEIGHTS], buffer_bytes=256),
         streamed_case,
     ),

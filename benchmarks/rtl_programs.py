@@ -61,7 +61,11 @@ class Case:
         commands = self.tiles.program.commands
         ends = [end for c in commands for _, end in (*c.dram_reads, *c.dram_writes)]
         size = max(ends, default=0) + self.hardware.burst_bytes
-        return image(self.tiles.dram_addresses, self.problem.contents, size)
+        contents = dict(self.problem.contents)
+        for name, order in self.tiles.weight_order.items():
+            plain = np.frombuffer(contents[name], f"<i{self.hardware.element_bytes}")
+            contents[name] = plain[list(order)].tobytes()
+        return image(self.tiles.dram_addresses, contents, size)
 
 
 def random_case(seed: int, hardware: Hardware) -> Case:
@@ -82,7 +86,7 @@ def random_case(seed: int, hardware: Hardware) -> Case:
 
 
 def streamed_case(seed: int, hardware: Hardware) -> Case:
-    """One product whose weights stream in several chunks of whole columns."""
+    """One product whose weights stream in several chunks."""
     rng = random.Random(seed)
     half = hardware.buffer_bytes // 2
     k = rng.choice([size for size in (2, 4, 8, 16, 32) if size * hardware.element_bytes <= half])

@@ -6,14 +6,16 @@ matrix products and convolutions (``MatMul``, ``MatMulInteger``, ``Gemm``, ``Con
 ``ConvInteger``) with sums of 32 bits. A ``Gemm`` whose third input lies where its result does adds
 to it: partial sums.
 
-Chunks of streamed weights follow one another through the weight buffer, which is a ring.
+Chunks of streamed weights follow one another through the weight buffer, which is a ring. Where an
+operator's weights stream in several chunks they lie in DRAM chunk by chunk, and in a chunk column
+by column with the terms of a column side by side.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from stowplan.errors import UsageError
-from stowplan.ir.graph import Graph, Operator, Tensor
+from stowplan.ir.graph import Graph, Operator, Role, Tensor
 from stowplan.ir.plan import Plan
 from stowplan.ir.program import Command, CommandKind, Program
 from stowplan.ir.storage import storage_model
@@ -22,6 +24,7 @@ from stowplan.simulator.lower import lower
 from stowplan.simulator.placement import Placement
 from stowplan.targets.gemm_cost import Gemm
 from stowplan.targets.gemm_shapes import gemms_of
+from stowplan.targets.streamed_cost import Block, streamed_parts
 from stowplan.targets.target import Target
 
 SUM_BYTES = 4
@@ -104,11 +107,14 @@ class TileProgram:
         program: commands as the simulator runs them.
         work: per command, what it moves or computes.
         dram_addresses: address of every storage in DRAM.
+        weight_order: of weights that stream in several chunks, the numbers that their elements have
+            in the tensor, in the order in which they lie in DRAM.
     """
 
     program: Program
     work: tuple[Move | Product, ...]
     dram_addresses: Mapping[str, int]
+    weight_order: Mapping[str, tuple[int, ...]]
 
 
 def tile_program(graph: Graph, plan: Plan, target: Target) -> TileProgram:
@@ -116,13 +122,13 @@ def tile_program(graph: Graph, plan: Plan, target: Target) -> TileProgram:
 
     Raises:
         UsageError: an operator is no product of this kind, or its streamed weights are cut within
-            a column of the right operand.
+            a channel of a kernel.
     """
     program = lower(graph, plan, target)
     addresses = dram_addresses(graph, plan, storage_model(graph))
-    resolver = _Resolver(graph, plan, _chunks(program, target.weight_buffer.size_bytes))
+    resolver = _Resolver(graph, plan, target, _chunks(program, target.weight_buffer.size_bytes))
     work = tuple(resolver.work(command) for command in program.commands)
-    return TileProgram(program, work, addresses)
+    return TileProgram(program, work, addresses, resolver.weight_order)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +154,11 @@ def _chunks(program: Program, buffer_bytes: int) -> dict[int, list[_Chunk]]:
 class _Resolver:
     """Finds what commands do, in list order; mutable."""
 
-    def __init__(self, graph: Graph, plan: Plan, chunks: Mapping[int, list[_Chunk]]) -> None:
-        self._graph, self._plan, self._chunks = graph, plan, chunks
+    def __init__(
+        self, graph: Graph, plan: Plan, target: Target, chunks: Mapping[int, list[_Chunk]]
+    ) -> None:
+        self.weight_order: dict[str, tuple[int, ...]] = {}
+        self._graph, self._plan, self._target, self._chunks = graph, plan, target, chunks
         self._placement = Placement(plan)
         # Pieces and chunks met so far, per step.
         self._pieces: dict[int, int] = {}
@@ -179,23 +188,59 @@ class _Resolver:
         chunks = self._chunks.get(command.step, [])
         if not chunks:
             return whole
-        right = replace(whole.right, address=chunks[piece].address, streamed=True)
         if len(chunks) == 1:
+            right = replace(whole.right, address=chunks[0].address, streamed=True)
             return replace(whole, right=right)
-        column = whole.terms * self._graph.tensor[operator.inputs[1]].dtype.bits // 8
-        before, size = sum(c.size_bytes for c in chunks[:piece]), chunks[piece].size_bytes
-        if right.strides[:2] != (1, whole.terms) or before % column or size % column:
+        blocks = self._blocks(operator, sum(chunk.size_bytes for chunk in chunks))
+        if piece == 0:
+            self._order(operator, whole, blocks)
+        return self._part(operator, whole, blocks[piece], chunks[piece].address)
+
+    def _blocks(self, operator: Operator, size_bytes: int) -> list[Block]:
+        """What the chunks of an operator hold."""
+        parts = streamed_parts(self._graph, operator, self._target, size_bytes)
+        blocks = [part.block for part in parts if part.block]
+        right = self._graph.tensor[self._graph.resolve(operator.inputs[1])[0]]
+        if len(blocks) < len(parts) or right.role is not Role.WEIGHT:
+            raise UsageError(f"{operator.name}: only right operands stream in several chunks")
+        return blocks
+
+    def _part(self, operator: Operator, whole: Product, block: Block, address: int) -> Product:
+        """The part of a product whose weights are one chunk at ``address``."""
+        (first, last), (term, end) = block.majors, block.terms
+        left = whole.left
+        if term % left.kernel or (end % left.kernel and end != whole.terms):
             raise UsageError(
-                f"{operator.name}: chunks of {chunks[0].size_bytes:,} streamed bytes cut its "
-                f"weights within a column; columns of {column:,} contiguous bytes that divide half "
-                "of the weight buffer would do"
+                f"{operator.name}: chunks cut its kernel of {left.kernel} elements within a "
+                "channel; a weight buffer of twice a fold's weights would do"
             )
+        width = self._graph.tensor[operator.inputs[0]].dtype.bits // 8
+        skipped = term // left.kernel * left.strides[0] * width
+        right = _matrix(address, last - first, (end - term, 1))
         return replace(
             whole,
-            columns=size // column,
-            right=replace(right, size=(size // column, 1)),
-            address=whole.address + before // column * whole.strides[1],
+            terms=end - term,
+            columns=last - first,
+            left=replace(left, address=left.address + skipped),
+            right=replace(right, streamed=True),
+            address=whole.address + first * whole.strides[1],
+            # Sums over the terms before are there already.
+            accumulate=whole.accumulate or term > 0,
         )
+
+    def _order(self, operator: Operator, whole: Product, blocks: Sequence[Block]) -> None:
+        """Note in which order the weights lie in DRAM."""
+        storage = self._graph.resolve(operator.inputs[1])[0]
+        term, column = whole.right.strides[:2]
+        order = tuple(
+            t * term + c * column
+            for block in blocks
+            for c in range(*block.majors)
+            for t in range(*block.terms)
+        )
+        elements = self._graph.tensor[storage].elements
+        if len(order) != elements or self.weight_order.setdefault(storage, order) != order:
+            raise UsageError(f"{storage}: two operators stream these weights in different chunks")
 
     def _whole(self, step: int, operator: Operator) -> Product:
         """The product of an operator in one piece."""

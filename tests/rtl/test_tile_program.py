@@ -5,7 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from benchmarks.rtl_machine import Hardware
-from benchmarks.rtl_programs import Case, plain_product, random_case, slotted_plan, streamed_case
+from benchmarks.rtl_programs import (
+    Case,
+    as_case,
+    plain_product,
+    random_case,
+    slotted_plan,
+    streamed_case,
+)
 
 from stowplan.errors import UsageError
 from stowplan.ir.program import CommandKind
@@ -90,13 +97,22 @@ def test_weights_that_stream_in_chunks(seed: int) -> None:
     assert_right(case)
 
 
+@pytest.mark.parametrize("dataflow", ["output_stationary", "weight_stationary", "input_stationary"])
+def test_chunks_smaller_than_a_fold_add_to_the_sums_so_far(dataflow: str) -> None:
+    """Plain layout [term, column] in DRAM is rearranged chunk by chunk."""
+    hardware = replace(MACHINES[0], dataflow=dataflow, buffer_bytes=64)
+    problem = plain_product(5, 24, 9, hardware)
+    case = as_case(problem, hardware, track_weights=False)
+    products = [work for work in case.tiles.work if isinstance(work, Product)]
+    assert {product.accumulate for product in products} == {False, True}
+    assert case.tiles.weight_order["b"] != tuple(range(24 * 9))
+    assert_right(case)
+
+
 def test_what_a_tile_program_cannot_hold_is_refused() -> None:
-    hardware = replace(MACHINES[0], buffer_bytes=128)
+    hardware = MACHINES[0]
     target = hardware.target()
     graph = plain_product(4, 24, 9, hardware).graph
-    plan = slotted_plan(graph, target, 1, track_weights=False)
-    with pytest.raises(UsageError, match="within a column"):
-        tile_program(graph, plan, target)
     fused = tuple(replace(op, epilogue=("Relu",)) for op in graph.operators)
     graph = graph.replace(operators=fused)
     with pytest.raises(UsageError, match="single integer products"):
