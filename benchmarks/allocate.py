@@ -129,23 +129,16 @@ def _cold_start(arguments: argparse.Namespace) -> list[str]:
 
 
 def timed(buffers: Buffers, limit_s: float, minimise: bool = False) -> Timed:
-    """Allocate and measure.
-
-    A decision gets ``limit_s`` of processor time, so that a busy machine changes no answer;
-    minimising shares out wall time among heights, and gets that.
-    """
+    """Allocate and measure, within ``limit_s`` of processor time: a busy machine changes little."""
     wall, cpu = time.perf_counter(), time.process_time()
-    if minimise:
-        found = allocate(buffers.lower, buffers.upper, buffers.size, None, limit_s)
-    else:
-        columns = (buffers.lower, buffers.upper, buffers.size)
-        wall_limit_s = WALL_FACTOR * limit_s
-        found = allocate(
-            *columns,
-            buffers.capacity,
-            wall_limit_s,
-            cancelled=lambda: time.process_time() - cpu > limit_s,
-        )
+    found = allocate(
+        buffers.lower,
+        buffers.upper,
+        buffers.size,
+        None if minimise else buffers.capacity,
+        WALL_FACTOR * limit_s,
+        cancelled=lambda: time.process_time() - cpu > limit_s,
+    )
     return Timed(found, time.perf_counter() - wall, time.process_time() - cpu)
 
 
@@ -227,7 +220,7 @@ def models(folder: Path, limit_s: float) -> list[str]:
 def smallest(instances: Iterable[Buffers], title: str, limit_s: float) -> list[str]:
     """Smallest memories, with what is proved about them."""
     lines = _table(
-        f"{title}: smallest memory, {limit_s:g} s each",
+        f"{title}: smallest memory, {limit_s:g} s of CPU each",
         ("instance", "buffers", "height", "bound", "gap %", "status", "CPU s", "wall s"),
     )
     for buffers in instances:

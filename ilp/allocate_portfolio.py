@@ -150,14 +150,12 @@ def decide(
     done = 0
     run = 0
     while True:
-        if run % len(STRATEGIES) == 0 and climbers.paused:
-            spent = done + int(state.cell[NODES]) + climbers.nodes
-            budget = ASCENT_NODES * luby(1 + run // len(STRATEGIES))
-            share = (limits.nodes - spent) // len(climbers.paused)
-            status, offsets = climbers.advance(min(budget, share), limits.reached)
-            spent = done + int(state.cell[NODES]) + climbers.nodes
-            if status in (SOLVED, INFEASIBLE):
-                return Verdict(offsets, True, spent)
+        length = luby(1 + run // len(STRATEGIES))
+        if run % len(STRATEGIES) == 0:
+            restarted = done + int(state.cell[NODES])
+            verdict = _climb(climbers, length, restarted, limits)
+            if verdict is not None:
+                return verdict
         branching, preference = STRATEGIES[run % len(STRATEGIES)]
         traits = Traits(
             lifetime, instance.size, _greatest(instance, loads), _greatest(instance, state.weight)
@@ -166,7 +164,7 @@ def decide(
         state.rank[order] = np.arange(len(order))
         state.cell[BRANCHING] = branching
         spent = done + int(state.cell[NODES]) + climbers.nodes
-        budget = min(RUN_NODES * luby(1 + run // len(STRATEGIES)), limits.nodes - spent)
+        budget = min(RUN_NODES * length, limits.nodes - spent)
         status = _run(instance, state, budget, limits)
         spent = done + int(state.cell[NODES]) + climbers.nodes
         if status in (SOLVED, INFEASIBLE):
@@ -189,6 +187,17 @@ def _climbers(instance: Instance, lifetime: Ints, loads: Ints) -> Ascents:
     if len(instance.live) >= ROOMY_MEMBERSHIPS:
         return Ascents(instance, [])
     return ascents(instance, lifetime, _greatest(instance, loads))
+
+
+def _climb(climbers: Ascents, length: int, restarted: int, limits: Limits) -> Verdict | None:
+    """Continue the ascents, after ``restarted`` nodes of the other search."""
+    if not climbers.paused:
+        return None
+    share = (limits.nodes - restarted - climbers.nodes) // len(climbers.paused)
+    status, offsets = climbers.advance(min(ASCENT_NODES * length, share), limits.reached)
+    if status not in (SOLVED, INFEASIBLE):
+        return None
+    return Verdict(offsets, True, restarted + climbers.nodes)
 
 
 def _run(instance: Instance, state: State, budget: int, limits: Limits) -> int:
