@@ -36,8 +36,8 @@ def of_table(path: Path) -> Buffers:
 
 
 def of_model(path: Path) -> Buffers:
-    """Live ranges of a model's tensors in its own order; symbolic dimensions are 1 or 128."""
-    graph = import_model(path, {"batch": 1, "batch_size": 1, "sequence_length": 128}).graph
+    """Live ranges of a model's tensors in its own order."""
+    graph = import_model(path).graph
     rows = [(r.start, r.end, r.size_bytes) for r in liveness(graph).ranges if not r.weight]
     return _buffers(path.stem, rows, None)
 
