@@ -31,7 +31,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from stowplan.ilp.allocate_kernels import Instance, Ints
+from stowplan.ilp.allocate_kernels import Floats, Instance, Ints
 
 RUNNING, SOLVED, INFEASIBLE, OVERFLOW = 0, 1, 2, 3
 
@@ -68,6 +68,7 @@ class Ascent(NamedTuple):
         node_rank: rank of that buffer [n + 2].
         node_tried: the last buffer it tried [n + 2].
         node_hatless: its placement raised no other buffer [n + 2].
+        weight: failures seen per section, decayed by the caller [m].
         trail_key: what changed: start of a buffer, then floor of a section, then base of a
             buffer, in one numbering [room].
         trail_old: old value [room].
@@ -94,6 +95,7 @@ class Ascent(NamedTuple):
     node_rank: Ints
     node_tried: Ints
     node_hatless: Flags
+    weight: Floats
     trail_key: Ints
     trail_old: Ints
     cell: Ints
@@ -186,6 +188,7 @@ def _refloor(p: Instance, state: Ascent, low: int, high: int) -> bool:
             state.floor[s] = least
             if least < FAR and least + state.load[s] > p.ceiling[0]:
                 good = False
+                state.weight[s] += 1.0
     return good
 
 

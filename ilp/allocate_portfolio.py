@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stowplan.ilp.allocate_ascent import Ascents, ascents
+from stowplan.ilp.allocate_ascent import PREFERENCES, Ascents, ascents, greatest
 from stowplan.ilp.allocate_kernels import (
     BRANCHING,
     FULLEST,
@@ -40,6 +40,7 @@ from stowplan.ilp.allocate_kernels import (
 
 RUN_NODES = 2000
 ASCENT_NODES = 8000
+LEARNING_NODES = 5000
 SLICE_NODES = 2000
 NOISE = 0.1
 WEIGHT_DECAY = 0.9
@@ -146,7 +147,8 @@ def decide(
     factor = FIRST_ROOM_FACTOR if len(instance.live) < ROOMY_MEMBERSHIPS else 1
     state = make_state(instance, factor)
     loads = state.load.copy()
-    climbers = _climbers(instance, lifetime, loads)
+    roomy = len(instance.live) < ROOMY_MEMBERSHIPS
+    climbers = ascents(instance, lifetime, greatest(instance, loads), seed + 1, roomy)
     done = 0
     run = 0
     while True:
@@ -158,7 +160,7 @@ def decide(
                 return verdict
         branching, preference = STRATEGIES[run % len(STRATEGIES)]
         traits = Traits(
-            lifetime, instance.size, _greatest(instance, loads), _greatest(instance, state.weight)
+            lifetime, instance.size, greatest(instance, loads), greatest(instance, state.weight)
         )
         order = _order(preference(traits), NOISE if run >= len(STRATEGIES) else 0.0, rng)
         state.rank[order] = np.arange(len(order))
@@ -182,20 +184,16 @@ def decide(
         run += 1
 
 
-def _climbers(instance: Instance, lifetime: Ints, loads: Ints) -> Ascents:
-    """Ascents of an instance that is not too large for their trails."""
-    if len(instance.live) >= ROOMY_MEMBERSHIPS:
-        return Ascents(instance, [])
-    return ascents(instance, lifetime, _greatest(instance, loads))
-
-
 def _climb(climbers: Ascents, length: int, restarted: int, limits: Limits) -> Verdict | None:
     """Continue the ascents, after ``restarted`` nodes of the other search."""
     if not climbers.paused:
         return None
     share = (limits.nodes - restarted - climbers.nodes) // len(climbers.paused)
     status, offsets = climbers.advance(min(ASCENT_NODES * length, share), limits.reached)
-    if status not in (SOLVED, INFEASIBLE):
+    if status == RUNNING:
+        share = (limits.nodes - restarted - climbers.nodes) // PREFERENCES
+        status, offsets = climbers.learn(min(LEARNING_NODES * length, share), limits.reached)
+    if status == RUNNING:
         return None
     return Verdict(offsets, True, restarted + climbers.nodes)
 
@@ -208,12 +206,6 @@ def _run(instance: Instance, state: State, budget: int, limits: Limits) -> int:
             return status
         budget -= SLICE_NODES
     return RUNNING
-
-
-def _greatest(instance: Instance, value: NDArray[Any]) -> NDArray[Any]:
-    """Greatest value of the sections of each buffer [n]."""
-    bounds = np.column_stack((instance.first, instance.last)).ravel()
-    return np.maximum.reduceat(np.append(value, 0), bounds)[::2]
 
 
 def _order(keys: tuple[NDArray[Any], ...], noise: float, rng: np.random.Generator) -> Ints:
