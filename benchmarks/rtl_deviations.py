@@ -14,6 +14,8 @@ from benchmarks.rtl_programs import Case, random_case, streamed_case
 OUTPUTS = Hardware(4, 4)
 PIPELINED = Hardware(4, 8, pipelined=True, stages=2, bytes_per_cycle=4, latency_cycles=23)
 WEIGHTS = Hardware(8, 8, "weight_stationary", pipelined=True, stages=3)
+DOUBLE = Hardware(4, 8, "weight_stationary", stages=1, double_buffered=True)
+INPUTS = Hardware(4, 4, "input_stationary")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ DEVIATIONS = (
     ),
     Deviation(
         "weights stream in several chunks",
-        _changed([OUTPUTS, PIPELINED, WEIGHTS], buffer_bytes=256),
+        _changed([OUTPUTS, PIPELINED, WEIGHTS, DOUBLE, INPUTS], buffer_bytes=256),
         streamed_case,
     ),
 )

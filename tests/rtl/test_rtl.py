@@ -7,7 +7,7 @@ from benchmarks import rtl_machine
 from benchmarks.rtl import array_clocks
 from benchmarks.rtl_machine import Hardware
 from benchmarks.rtl_outcome import Outcome, judge
-from benchmarks.rtl_programs import random_case
+from benchmarks.rtl_programs import random_case, streamed_case
 
 from stowplan.ir.program import CommandKind
 
@@ -30,6 +30,15 @@ def test_arrays_take_the_published_clocks() -> None:
     assert array_clocks(OUTPUTS, 32, 16, 4) == 140
     assert array_clocks(WEIGHTS, 8, 8, 8) == 46 + 8
     assert array_clocks(WEIGHTS, 8, 32, 8) == 184 + 32
+
+
+@pytest.mark.parametrize("hardware", [OUTPUTS, WEIGHTS], ids=lambda hardware: hardware.name)
+def test_weights_in_several_chunks_take_the_time_of_their_parts(hardware: Hardware) -> None:
+    outcomes = [judge(streamed_case(seed, hardware)) for seed in range(4)]
+    kinds = [[c.kind for c in o.case.tiles.program.commands] for o in outcomes]
+    assert all(own.count(CommandKind.WEIGHT) > 1 for own in kinds)
+    assert [outcome.differing for outcome in outcomes] == [()] * len(outcomes)
+    assert [outcome.wrong for outcome in outcomes] == [()] * len(outcomes)
 
 
 def test_a_wrong_instruction_shows() -> None:
