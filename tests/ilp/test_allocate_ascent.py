@@ -44,6 +44,23 @@ def test_every_preorder_agrees_with_the_restarted_search(buffers: Buffers, extra
             assert not packing_faults(lower, upper, size, (state.offset * grain).tolist(), capacity)
 
 
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(st.lists(buffer, min_size=6, max_size=16))
+def test_learned_preorders_agree_with_the_restarted_search(buffers: Buffers) -> None:
+    instance, order, crowd, boxes, capacity = prepared(buffers, 0)
+    expected = search(instance, fresh_state(instance, 8), EFFORT)
+    climbers = ascents(instance, boxes.lifetime[order], crowd)
+    for _ in range(3):
+        climbers.learn(2, lambda: False)
+    assert climbers.weight.min() >= 1
+    status, offsets = climbers.learn(EFFORT, lambda: False)
+    assert status == expected
+    if offsets is not None:
+        grain = int(boxes.size[order[0]] // instance.size[0])
+        lower, upper, size = np.array(buffers)[order].T.tolist()
+        assert not packing_faults(lower, upper, size, (offsets * grain).tolist(), capacity)
+
+
 @settings(max_examples=50, deadline=None, derandomize=True)
 @given(st.lists(buffer, min_size=6, max_size=14), st.integers(1, 5))
 def test_pausing_changes_nothing(buffers: Buffers, slice_nodes: int) -> None:
