@@ -64,6 +64,13 @@ def find_grid(network: Network, budget: Budget, unit: Unit) -> Grid:
     return _Search(network, budget, unit).best()
 
 
+def smallest_tile(network: Network, budget: Budget, unit: Unit) -> tuple[tuple[str, int], ...]:
+    """What the smallest tile of a unit holds on chip: names and bytes, largest first."""
+    search = _Search(network, budget, unit)
+    held = search.held({axis: search.extent(axis) for axis in search.axes})
+    return tuple(sorted(held, key=lambda each: (-each[1], each[0])))
+
+
 def jobs_of_grid(unit: Unit, whole: Box, grid: Grid) -> Iterator[Job]:
     """The tiles in loop order."""
     loops = [(axis, count) for axis, count in grid.counts if axis != TERMS]
@@ -171,20 +178,21 @@ class _Search:
         return Grid(loops, int(again.min()), needed, int(idle.min()))
 
     def _needed(self, counts: dict[int, int], first: bool) -> int:
-        network, budget = self.network, self.budget
-        regions = self._regions(counts, first)
-        needed = sum(
-            budget.aligned(network.bytes_of(name, box))
-            for name, box in regions.items()
-            if not network.streamed(name)
-        )
+        return sum(self.budget.aligned(size) for _, size in self.held(counts, first))
+
+    def held(self, counts: dict[int, int], first: bool = False) -> Iterator[tuple[str, int]]:
+        """What a tile holds on chip: names and bytes of operands, sums so far, and results."""
+        network = self.network
+        for name, box in self._regions(counts, first).items():
+            if not network.streamed(name):
+                yield name, network.bytes_of(name, box)
         lengths = [-(-e // counts.get(a, 1)) for a, (_, e) in enumerate(self.whole)]
+        outputs = self.unit.operator.outputs
         if counts.get(TERMS, 1) > 1:
-            needed += budget.aligned(prod(lengths) * SUM_BYTES)
-        for position, name in enumerate(self.unit.operator.outputs):
+            yield f"{outputs[0]}:sums", prod(lengths) * SUM_BYTES
+        for position, name in enumerate(outputs):
             shape = network.graph.tensor[name].shape if position else lengths
-            needed += budget.aligned(network.bytes_of(name, full(shape)))
-        return needed
+            yield name, network.bytes_of(name, full(shape))
 
     def _moving(self, name: str, shape: tuple[int, ...]) -> frozenset[int]:
         """Dimensions along which tiles need different parts of a tensor."""

@@ -6,6 +6,7 @@ begins the next. Which of the tiles stay on chip between uses (halos, weights, s
 left to the planner.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
@@ -18,7 +19,8 @@ from stowplan.passes.problem import PlanningProblem, planning_problem
 from stowplan.passes.tiling.build import build, jobs_of
 from stowplan.passes.tiling.choose import choose
 from stowplan.passes.tiling.costs import ArrayShape, Budget, ChainMeter
-from stowplan.passes.tiling.grids import Grid, find_grid
+from stowplan.passes.tiling.demand import demands
+from stowplan.passes.tiling.grids import Grid, find_grid, smallest_tile
 from stowplan.passes.tiling.network import Network, Unit
 from stowplan.targets.target import Target
 
@@ -138,12 +140,17 @@ def _best(graph: Graph, memory: MemorySpec, options: Tile) -> Graph:
             candidate = sizes.tiled(budget, fused)
             if candidate is None:
                 break
-            problem = planning_problem(candidate, memory)
-            effort += problem.operators
-            score = _score(problem)
-            if best is None or score < best[0]:
-                best = score, candidate
-            if score[0] == 0 or not sizes.shrink(problem):
+            needed = demands(candidate, memory)
+            effort += len(needed)
+            over = max(0, max(needed, default=0) - memory.capacity_bytes)
+            if over == 0 and effort > EFFORT_OPERATORS and (best is None or best[0][0]):
+                return candidate
+            if best is None or over <= best[0][0]:
+                moved = 0 if over else _moved(planning_problem(candidate, memory))
+                score = over, moved, len(needed)
+                if best is None or score < best[0]:
+                    best = score, candidate
+            if over == 0 or not sizes.shrink(candidate, needed):
                 break
         if best is not None and best[0][0] == 0 and effort > EFFORT_OPERATORS:
             break
@@ -161,7 +168,7 @@ class _Sizes:
         self._network = network
         self._every = _candidates(memory, options)
         self._last: dict[int, Grid] = {}
-        self._capacity = memory.capacity_bytes
+        self._memory, self._capacity = memory, memory.capacity_bytes
         self._meter = ChainMeter(network, memory.alignment_bytes)
         self._joined = max(4 * memory.alignment_bytes, memory.capacity_bytes // JOINED_SHARE)
         self._shares = [1.0] * len(network.units)
@@ -178,16 +185,15 @@ class _Sizes:
         if not wrong:
             return
         name, grid = max(wrong.items(), key=lambda item: item[1].needed_bytes)
-        op = network.graph.operator[name]
-        operands = [network.graph.tensor[each] for each in dict.fromkeys((*op.inputs, *op.outputs))]
-        needed = int(grid.needed_bytes / CAPACITY_SHARE) + 1
         raise InfeasiblePlanError(
             Misfit(
                 operator=f"{name}@smallest",
-                needed_bytes=needed,
+                needed_bytes=grid.needed_bytes,
                 capacity_bytes=self._capacity,
-                operands=tuple((each.name, each.size_bytes) for each in operands),
-                smallest_capacity_bytes=needed,
+                operands=smallest_tile(network, budget, network.units[self._unit[name]]),
+                smallest_capacity_bytes=self._memory.aligned(
+                    int(grid.needed_bytes / CAPACITY_SHARE)
+                ),
                 tile_of=name,
             )
         )
@@ -203,11 +209,10 @@ class _Sizes:
         self._seen.add(key)
         return build(network, jobs_of(network, groups), self._joined)
 
-    def shrink(self, problem: PlanningProblem) -> bool:
+    def shrink(self, graph: Graph, needed: Sequence[int]) -> bool:
         """Give operators whose tiles do not fit smaller tiles; False when nothing can be done."""
-        capacity, worst = problem.memory.capacity_bytes, dict[int, int]()
-        for number, op in enumerate(problem.graph.operators):
-            demand = problem.demand(number)
+        capacity, worst = self._capacity, dict[int, int]()
+        for op, demand in zip(graph.operators, needed, strict=True):
             if demand > capacity:
                 index = self._unit.get(op.parent or op.name)
                 if index is not None and self._shares[index] > LEAST_SHARE:
@@ -220,12 +225,19 @@ class _Sizes:
         capacity = int(budget.capacity_bytes * self._shares[unit.index])
         key = (unit.form, capacity)
         if key not in self._grids:
-            narrowed = replace(budget, capacity_bytes=capacity)
-            self._grids[key] = find_grid(self._network, narrowed, unit)
+            self._grids[key] = self._found(budget, unit, capacity)
         found = self._grids[key]
         if found.fits:
             self._last[unit.index] = found
         return self._last.get(unit.index, found)
+
+    def _found(self, budget: Budget, unit: Unit, capacity: int) -> Grid:
+        """The best tiles for a part of the scratchpad; for all of it rather than none at all."""
+        found = find_grid(self._network, replace(budget, capacity_bytes=capacity), unit)
+        shrunk = capacity < budget.capacity_bytes
+        if found.fits or shrunk or found.needed_bytes > self._capacity:
+            return found
+        return find_grid(self._network, replace(budget, capacity_bytes=self._capacity), unit)
 
 
 def _candidates(memory: MemorySpec, options: Tile) -> list[tuple[Budget, bool]]:
@@ -248,17 +260,11 @@ def _candidates(memory: MemorySpec, options: Tile) -> list[tuple[Budget, bool]]:
     return [*found, alone] if options.fuse else [alone]
 
 
-def _score(problem: PlanningProblem) -> tuple[int, int, int]:
-    """Bytes by which the largest operator does not fit, traffic, operators."""
-    capacity = problem.memory.capacity_bytes
-    demands = [problem.demand(o) for o in range(problem.operators)]
-    over = max(0, max(demands, default=0) - capacity)
+def _moved(problem: PlanningProblem) -> int:
+    """Bytes moved when planned by furthest next use."""
     accesses = timeline(problem, tuple(range(problem.operators)))
-    if over:
-        return over, 0, problem.operators
-    kept = furthest_next_use(accesses, capacity, write_aware=True)
-    streamed = _streamed(problem)
-    return over, total_traffic(accesses, kept) + streamed, problem.operators
+    kept = furthest_next_use(accesses, problem.memory.capacity_bytes, write_aware=True)
+    return total_traffic(accesses, kept) + _streamed(problem)
 
 
 def _streamed(problem: PlanningProblem) -> int:

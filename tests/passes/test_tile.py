@@ -17,6 +17,7 @@ from stowplan.ir.onnx_import import import_model
 from stowplan.ir.verify import verify
 from stowplan.passes.pipeline import default_pipeline, parse_pipeline, print_pipeline, run_pipeline
 from stowplan.passes.problem import planning_problem
+from stowplan.passes.tiling.demand import demands
 from stowplan.passes.tiling.reshapes import relaid
 from stowplan.passes.tiling.tile import Tile, fits, tile_graph
 from stowplan.recipe import model_path
@@ -94,6 +95,36 @@ def test_a_tile_that_cannot_be_cut_further_is_named() -> None:
     target = load_target("edge-npu", ("scratchpad.size=128B",))
     with pytest.raises(InfeasiblePlanError, match=r"tile '.*@smallest' of operator"):
         stowplan.compile(MODEL, target, "greedy", precision="int8", track_weights=True)
+
+
+@pytest.mark.parametrize("shape", [(8, 4096), (3, 5, 1000)])
+def test_the_smallest_scratchpad_named_is_enough(shape: tuple[int, ...]) -> None:
+    tensors = (
+        Tensor("x", shape, DType.FLOAT32, Role.INPUT),
+        Tensor("y", shape, DType.FLOAT32),
+        Tensor("z", shape, DType.FLOAT32, Role.OUTPUT),
+    )
+    operators = (
+        Operator("relu", "Relu", ("x",), ("y",)),
+        Operator("softmax", "Softmax", ("y",), ("z",), attributes=(("axis", -1),)),
+    )
+    graph = Graph("rows", tensors, operators)
+    with pytest.raises(InfeasiblePlanError) as caught:
+        Tile(capacity=4_096).apply(graph)
+    misfit = caught.value.misfit
+    row_bytes = shape[-1] * 4
+    assert misfit.tile_of == "softmax" and misfit.needed_bytes >= 2 * row_bytes
+    assert misfit.operands == (("y", row_bytes), ("z", row_bytes))
+    memory = MemorySpec(misfit.smallest_capacity_bytes, 64)
+    assert fits(Tile(capacity=memory.capacity_bytes).apply(graph).graph, memory)
+
+
+@pytest.mark.parametrize("tracked", [False, True])
+def test_demands_are_those_of_the_planning_problem(graph: Graph, tracked: bool) -> None:
+    memory = MemorySpec(65_536, 64, not tracked)
+    tiled = Tile(capacity=65_536, track_weights=tracked).apply(graph).graph
+    problem = planning_problem(tiled, memory)
+    assert demands(tiled, memory) == [problem.demand(o) for o in range(problem.operators)]
 
 
 def test_tiles_multiply_as_much_as_their_parent(graph: Graph) -> None:
