@@ -136,7 +136,7 @@ def markdown(head: Sequence[str], rows: Table) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folder", nargs="?", type=Path, help="reference data")
     parser.add_argument("--programs", type=int, default=200)
     parser.add_argument("--write", action="store_true")
