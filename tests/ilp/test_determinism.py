@@ -20,7 +20,7 @@ sys.stdout.buffer.write(plan.to_json())
 
 
 @pytest.mark.parametrize(
-    ("model", "size"), [("light:densenet121", "1600KiB"), ("light:squeezenet", "740KiB")]
+    ("model", "size"), [("light:densenet121", "1600KiB"), ("light:squeezenet", "1MiB")]
 )
 def test_two_processes_write_the_same_bytes(model: str, size: str) -> None:
     plans = []
