@@ -761,9 +761,9 @@ def test_ten_thousand_operators_take_seconds() -> None:
     graph = random_graph(1, 10_000)
     for planner in PLANNERS:
         plan = planner_in_graph_order(planner, graph)
-        begin = time.perf_counter()
+        begin = time.process_time()
         assert check_plan(graph, plan, MemorySpec(1 << 40, ALIGNMENT)) == ()
-        assert time.perf_counter() - begin < 20
+        assert time.process_time() - begin < 20
 
 
 def planner_in_graph_order(planner: Callable[..., Plan], graph: Graph) -> Plan:

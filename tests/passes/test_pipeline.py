@@ -1,7 +1,7 @@
 """The pass manager, and that every pass keeps graphs valid and their outputs the same."""
 
 from dataclasses import dataclass
-from time import perf_counter
+from time import process_time
 from typing import ClassVar
 
 import pytest
@@ -175,10 +175,10 @@ def test_the_callback_sees_each_pass() -> None:
 
 def test_five_thousand_operators_take_less_than_two_seconds() -> None:
     model = sampled_model(7, 5000)
-    began = perf_counter()
+    began = process_time()
     changed = run_pipeline(model, default_pipeline("int8"))
-    wall_s = perf_counter() - began
+    cpu_s = process_time() - began
     verify(changed)
     assert len(changed.operators) < len(model.operators)
-    # A shared test machine gets some slack over the two seconds it takes at worst.
-    assert wall_s < 8
+    # A shared test machine gets some slack over the two seconds of processor time it takes at worst.
+    assert cpu_s < 8
