@@ -24,6 +24,9 @@ SLOTS, BUCKETS, ALIVE, FREE = range(4)
 COUNTERS = 4
 BEFORE, AFTER = range(2)
 
+# Counting references to the arrays of a tuple at each call would take most of the time.
+_kernel = njit(cache=True, nogil=True, _nrt=False)  # pyright: ignore[reportCallIssue]
+
 
 class Region(NamedTuple):
     """Operators to be ordered and the storages whose residence is to be decided.
@@ -98,22 +101,22 @@ class Scratch(NamedTuple):
     chosen: Ints  # [V]
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@_kernel
 def _has(rows, row, bit):  # type: ignore[no-untyped-def]
     return (rows[row, bit >> 6] >> np.uint64(bit & 63)) & ONE != 0
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@_kernel
 def _set(rows, row, bit):  # type: ignore[no-untyped-def]
     rows[row, bit >> 6] |= ONE << np.uint64(bit & 63)
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@_kernel
 def _clear(rows, row, bit):  # type: ignore[no-untyped-def]
     rows[row, bit >> 6] &= ~(ONE << np.uint64(bit & 63))
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@_kernel
 def _within(inner, i, outer, j):  # type: ignore[no-untyped-def]
     """Whether row i of ``inner`` is a subset of row j of ``outer``."""
     for w in range(inner.shape[1]):  # noqa: SIM110 (a generator does not compile)
@@ -122,7 +125,7 @@ def _within(inner, i, outer, j):  # type: ignore[no-untyped-def]
     return True
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@_kernel
 def _lowest(word):  # type: ignore[no-untyped-def]
     """Position of the lowest set bit."""
     position = 0
@@ -146,13 +149,13 @@ def _lowest(word):  # type: ignore[no-untyped-def]
     return position
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@_kernel
 def _store_is_free(region, v, done, at):  # type: ignore[no-untyped-def]
     """Storing it now is the one compulsory store: it is an output in its final form."""
     return region.kept[v] == 1 and _within(region.writers, v, done, at)
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@_kernel
 def _eviction_cost(region, v, copied, row, done, at):  # type: ignore[no-untyped-def]
     """Bytes that evicting it moves: back again in any case, out unless that is free."""
     if _has(copied, row, v) or _store_is_free(region, v, done, at):
@@ -160,7 +163,7 @@ def _eviction_cost(region, v, copied, row, done, at):  # type: ignore[no-untyped
     return 2 * region.cost[v]
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@_kernel
 def _dominates(region, done, at, slack, labels, a, others, b):  # type: ignore[no-untyped-def]
     """Whether label a of ``slack`` less cost can imitate label b of ``others``."""
     if slack < 0:
@@ -183,7 +186,7 @@ def _dominates(region, done, at, slack, labels, a, others, b):  # type: ignore[n
     return True
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@_kernel
 def _push(region, scratch, first, count, parent, matching, cost, used):  # type: ignore[no-untyped-def]
     """Keep the label in row ``count`` unless one of the rows from ``first`` on dominates it."""
     for i in range(first, count):
@@ -197,7 +200,7 @@ def _push(region, scratch, first, count, parent, matching, cost, used):  # type:
     return count + 1
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@_kernel
 def _list_candidates(region, scratch, at, o):  # type: ignore[no-untyped-def]
     """Resident storages that ``o`` does not use, largest first, then cheapest."""
     rows, count = scratch.candidates, 0
@@ -222,7 +225,7 @@ def _list_candidates(region, scratch, at, o):  # type: ignore[no-untyped-def]
     return count
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@_kernel
 def _least_eviction(scratch, count, excess):  # type: ignore[no-untyped-def]
     """Bytes that freeing ``excess`` bytes moves at least."""
     ratio = 2.0
@@ -231,7 +234,7 @@ def _least_eviction(scratch, count, excess):  # type: ignore[no-untyped-def]
     return np.int64(excess * ratio * (1 - 1e-12))
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@_kernel
 def _evict_sets(region, scratch, at, o, matching, count, first, end, paid, left, base, state):  # type: ignore[no-untyped-def]
     """Push a label per inclusion-minimal set of candidates that frees ``left`` bytes.
 
@@ -294,7 +297,7 @@ def _evict_sets(region, scratch, at, o, matching, count, first, end, paid, left,
     return end
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@_kernel
 def _run_operator(region, scratch, at, o, first, end, state):  # type: ignore[no-untyped-def]
     """Push every useful label that follows from running ``o`` on row ``at``; the new end."""
     cost, limit = scratch.cost[at], state[LIMIT]
@@ -345,7 +348,7 @@ def _run_operator(region, scratch, at, o, first, end, state):  # type: ignore[no
     return end
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@_kernel
 def run_sequence(region, scratch, i, state):  # type: ignore[no-untyped-def]
     """Run sequence ``i`` on the label in row 0; rows [first, end) are what follows.
 
@@ -366,7 +369,7 @@ def run_sequence(region, scratch, i, state):  # type: ignore[no-untyped-def]
     return first, end
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@_kernel
 def _is_free(region, layer, n, i, done, capacity):  # type: ignore[no-untyped-def]
     """Whether running sequence ``i`` at once costs nothing; ``ilp.search`` says why."""
     if layer.bytes[n] + region.extra[i] > capacity:
@@ -399,7 +402,7 @@ def _is_free(region, layer, n, i, done, capacity):  # type: ignore[no-untyped-de
     return replaced > 0 and size <= replaced
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@_kernel
 def _mix(rows, row):  # type: ignore[no-untyped-def]
     """Hash of a row."""
     key = np.uint64(0x9E3779B97F4A7C15)
@@ -410,14 +413,14 @@ def _mix(rows, row):  # type: ignore[no-untyped-def]
     return key
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@_kernel
 def mark_of(labels, n):  # type: ignore[no-untyped-def]
     """Hash of a label."""
     sets = _mix(labels.resident, n) * np.uint64(3) + _mix(labels.copied, n)
     return sets * np.uint64(5) + np.uint64(labels.cost[n])
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@_kernel
 def _slot(layer, done, at):  # type: ignore[no-untyped-def]
     """Place in the hash table where row ``at`` of ``done`` is, or belongs."""
     mask = np.uint64(layer.table.shape[0] - 1)
@@ -435,7 +438,7 @@ def _slot(layer, done, at):  # type: ignore[no-untyped-def]
     return place
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@_kernel
 def _live_change(region, i, done):  # type: ignore[no-untyped-def]
     """Change of the bytes of live storages by running sequence ``i``."""
     change = np.int64(0)
@@ -461,7 +464,7 @@ def _live_change(region, i, done):  # type: ignore[no-untyped-def]
     return change
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@_kernel
 def _open(region, layer, source, origin, i, done):  # type: ignore[no-untyped-def]
     """Bucket of row AFTER of ``done``, reached by sequence ``i`` from bucket ``origin``."""
     place = _slot(layer, done, AFTER)
@@ -485,7 +488,7 @@ def _open(region, layer, source, origin, i, done):  # type: ignore[no-untyped-de
     return b
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@_kernel
 def _add(region, layer, b, scratch, row, parent, sequence, state):  # type: ignore[no-untyped-def]
     """Put a label into bucket ``b`` unless it is dominated; drop what it dominates."""
     cost = scratch.cost[row]
@@ -556,7 +559,7 @@ def narrow(layer, state):  # type: ignore[no-untyped-def]
     return layer.cost[:count].max() if count else np.int64(0)
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@_kernel
 def clear_table(layer):  # type: ignore[no-untyped-def]
     """Empty the hash table."""
     for b in range(layer.counters[BUCKETS]):
@@ -608,7 +611,7 @@ def make_room(layer, state):  # type: ignore[no-untyped-def]
         state[LOST] = min(state[LOST], state[LIMIT])
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@_kernel
 def load(scratch, layer, n):  # type: ignore[no-untyped-def]
     """Copy label ``n`` to row 0."""
     for w in range(layer.resident.shape[1]):
@@ -618,7 +621,7 @@ def load(scratch, layer, n):  # type: ignore[no-untyped-def]
     scratch.bytes[0] = layer.bytes[n]
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@_kernel
 def expand(region, source, target, scratch, state, low, high):  # type: ignore[no-untyped-def]
     """Append one sequence to labels [low, high) of ``source``; the label at which room ended.
 

@@ -61,11 +61,11 @@ def chained(parts: Sequence[Graph]) -> Graph:
                 role = Role.ACTIVATION if t.role is Role.OUTPUT else t.role
                 tensors.append(replace(t, name=name[t.name], role=role))
         for op in part.operators:
-            changed = {
-                "inputs": tuple(dict.fromkeys(name[x] for x in op.inputs)),
-                "outputs": tuple(name[x] for x in op.outputs),
-            }
-            operators.append(replace(op, name=f"p{k}.{op.name}", in_place=(), **changed))
+            ins = tuple(dict.fromkeys(name[x] for x in op.inputs))
+            outs = tuple(name[x] for x in op.outputs)
+            operators.append(
+                replace(op, name=f"p{k}.{op.name}", inputs=ins, outputs=outs, in_place=())
+            )
         read = {x for op in part.operators for x in op.inputs}
         ends = [x for op in part.operators for x in op.outputs if x not in read]
         link = f"link{k}"

@@ -180,5 +180,5 @@ def test_five_thousand_operators_take_less_than_two_seconds() -> None:
     cpu_s = process_time() - began
     verify(changed)
     assert len(changed.operators) < len(model.operators)
-    # A shared test machine gets some slack over the two seconds of processor time it takes at worst.
+    # A shared test machine gets some slack over the two seconds it takes at worst.
     assert cpu_s < 8

@@ -43,8 +43,8 @@ def arrays(draw: st.DrawFn) -> Array:
     return Array(
         rows=draw(st.integers(1, 9)),
         cols=draw(st.integers(1, 9)),
-        dataflow=draw(st.sampled_from(DATAFLOWS)),  # type: ignore[arg-type]
-        fold_mode=draw(st.sampled_from(("drained", "pipelined"))),  # type: ignore[arg-type]
+        dataflow=draw(st.sampled_from(DATAFLOWS)),
+        fold_mode=draw(st.sampled_from(("drained", "pipelined"))),
         element_stages=draw(st.integers(0, 3)),
         double_buffered=draw(st.booleans()),
         count=draw(st.integers(1, 2)),
