@@ -1,10 +1,10 @@
 """The best plan so far of an exact planner, its bound, and the clock; shared by all of them."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from stowplan.errors import UsageError
+from stowplan.ilp.clock import planning_seconds
 from stowplan.ilp.milp import Limits
 from stowplan.ilp.schedule import Schedule
 from stowplan.ir.graph import Graph
@@ -90,7 +90,7 @@ class Incumbent:
                 f"planner {planner!r} minimises {' or '.join(objectives)}, "
                 f"not {options.objective!r}"
             )
-        started = time.monotonic()
+        started = planning_seconds()
         memory = target.memory_spec(options.track_weights)
         problem = planning_problem(graph, memory)
         plan = plan_greedy(graph, target, replace(options, settings=()))
@@ -135,7 +135,7 @@ class Incumbent:
     @property
     def elapsed_s(self) -> float:
         """Seconds since planning began."""
-        return time.monotonic() - self.started
+        return planning_seconds() - self.started
 
     @property
     def left_s(self) -> float:

@@ -7,7 +7,6 @@ best-fit in several orders, the depth-first packer of ``ilp.allocate_pack``, the
 two-dimensional no-overlap.
 """
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import gcd
@@ -15,6 +14,7 @@ from math import gcd
 from ortools.sat.python import cp_model
 
 from stowplan.ilp import allocate_pack
+from stowplan.ilp.clock import planning_seconds
 from stowplan.ilp.cpsat import run_cpsat
 from stowplan.ilp.milp import Limits
 from stowplan.ilp.schedule import Schedule, load_bytes, occupancy
@@ -93,7 +93,7 @@ def pack(
     if any(group.top < 0 for group in groups):
         return Packing(None, proven=True)
     addresses = [0] * len(schedule.stays)
-    end = time.monotonic() + limits.seconds
+    end = planning_seconds() + limits.seconds
     for component in _components(groups):
         found, proven = _pack_component(problem, component, space, effort, limits, end)
         if found is None:
@@ -141,7 +141,7 @@ def _pack_component(
         stages += [(_search, LONG_EFFORT), *([(_allocate, effort)] if plain else [])]
         stages.append((_search, effort))
     for stage, units in stages if effort > 0 else []:
-        left = end - time.monotonic()
+        left = end - planning_seconds()
         if left <= 0 or limits.cancelled():
             break
         solved, proven = stage(problem, groups, space, replace(limits, seconds=left), units)

@@ -31,7 +31,6 @@ The kernels are in ``ilp.search_kernels``; a layer's labels are kept only as (pa
 hash), and the labels of the path found are made again from those.
 """
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -40,6 +39,7 @@ from numpy.typing import NDArray
 
 from stowplan.errors import InternalError
 from stowplan.ilp import search_kernels as kernels
+from stowplan.ilp.clock import planning_seconds
 from stowplan.ilp.region import Cut, Pairs, State
 from stowplan.ilp.schedule import Schedule, stays_from_spans
 from stowplan.ilp.search_kernels import Layer, Region, Scratch
@@ -398,5 +398,5 @@ def widths(largest: int) -> Iterator[int]:
 
 def timed(seconds: float, cancelled: Callable[[], bool]) -> Callable[[], bool]:
     """A stop test for a span of time from now."""
-    end = time.monotonic() + seconds
-    return lambda: cancelled() or time.monotonic() > end
+    end = planning_seconds() + seconds
+    return lambda: cancelled() or planning_seconds() > end
