@@ -12,7 +12,7 @@ being defined or loaded, and is stored or not. Assembly adds what follows from t
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from stowplan.ir.plan import DirectAccess, Plan, Proof, Residency, Transfer, TransferKind
@@ -81,6 +81,31 @@ def assemble_plan(
             ready = max(stay.start, last_write[i] + 1)
             transfers.append(Transfer(TransferKind.STORE, name, ready, released[i]))
     accesses = [DirectAccess(names[storage], step) for storage, step in direct]
+    return plan_in_order(problem, target, order, residencies, transfers, accesses, proof, planner)
+
+
+def plan_in_order(
+    problem: PlanningProblem,
+    target: Target,
+    order: Sequence[int],
+    residencies: Iterable[Residency],
+    transfers: Iterable[Transfer],
+    accesses: Iterable[DirectAccess],
+    proof: Proof,
+    planner: str,
+) -> Plan:
+    """The plan with its parts in the order that ``Plan`` asks for.
+
+    Args:
+        problem: the indexed problem.
+        target: the machine planned for.
+        order: operator indices in execution order.
+        residencies: in any order, as are the two that follow.
+        transfers: LOADs and STOREs.
+        accesses: operands reached in DRAM.
+        proof: what is known of the objective.
+        planner: registry name of the planner.
+    """
     return Plan(
         model_hash=problem.graph.hash,
         target_hash=target.hash,

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stowplan.ir.plan import DirectAccess, Plan, Residency, Transfer, TransferKind
+from stowplan.passes.assemble import plan_in_order
 from stowplan.rl_mapper import game_kernels as kernels
 from stowplan.rl_mapper.game import COPY, DROP, LOOKBACK_STEPS, NOCOPY, ON_CHIP, Instance
 from stowplan.rl_mapper.mapping import OPEN_PROOF
@@ -86,18 +87,15 @@ def heuristic_plan(instance: Instance, assignment: Assignment, planner: str = "r
         for row, wish in zip(instance.rules.decision, assignment.wishes, strict=True)
         if wish == DROP
     ]
-    return Plan(
-        model_hash=problem.graph.hash,
-        target_hash=instance.target.hash,
-        planner=planner,
-        track_weights=not problem.memory.stream_weights,
-        order=tuple(problem.graph.operators[o].name for o in instance.order),
-        residencies=tuple(sorted(residencies, key=lambda r: (r.start, r.address, r.storage))),
-        transfers=tuple(
-            sorted(transfers, key=lambda t: (t.issue, t.deadline, t.kind.value, t.storage))
-        ),
-        direct=tuple(sorted(accesses, key=lambda a: (a.step, a.storage))),
-        proof=OPEN_PROOF,
+    return plan_in_order(
+        problem,
+        instance.target,
+        instance.order,
+        residencies,
+        transfers,
+        accesses,
+        OPEN_PROOF,
+        planner,
     )
 
 

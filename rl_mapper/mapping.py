@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from stowplan.errors import InternalError
 from stowplan.ir.plan import DirectAccess, Plan, Proof, Residency, Transfer, TransferKind
+from stowplan.passes.assemble import plan_in_order
 from stowplan.rl_mapper import game_kernels as kernels
 from stowplan.rl_mapper.game import DROP, Game, Instance
 from stowplan.simulator.engine import simulate
@@ -31,18 +32,15 @@ def plan_of(game: Game, planner: str = "rl", proof: Proof = OPEN_PROOF) -> Plan:
         for row, action in zip(instance.rules.decision, game.actions, strict=True)
         if action == DROP
     ]
-    return Plan(
-        model_hash=problem.graph.hash,
-        target_hash=instance.target.hash,
-        planner=planner,
-        track_weights=not problem.memory.stream_weights,
-        order=tuple(problem.graph.operators[o].name for o in instance.order),
-        residencies=tuple(sorted(residencies, key=lambda r: (r.start, r.address, r.storage))),
-        transfers=tuple(
-            sorted(transfers, key=lambda t: (t.issue, t.deadline, t.kind.value, t.storage))
-        ),
-        direct=tuple(sorted(accesses, key=lambda a: (a.step, a.storage))),
-        proof=proof,
+    return plan_in_order(
+        problem,
+        instance.target,
+        instance.order,
+        residencies,
+        transfers,
+        accesses,
+        proof,
+        planner,
     )
 
 
