@@ -174,7 +174,9 @@ def layer_by_layer(model: str, recipe: Recipe) -> api.Compiled:
     memory = target.memory_spec(recipe.track_weights)
     limits = SearchLimits(replays=1, tile_bytes=1)
     cuts = search_layers(network, memory, joined_bytes(target), limits)
-    tiles = print_pass(tile_groups(target, print_cuts(cuts), recipe.track_weights))
+    groups = tile_groups(target, print_cuts(cuts), recipe.track_weights)
+    # The members of a Concat would else be one storage, which every layer moves whole.
+    tiles = print_pass(replace(groups, dissolve=True))
     alone = replace(recipe, passes=f"{before},{tiles}{after}", precision=None, tile="auto")
     options = PlanOptions(settings=(("fusion", "off"),))
     return api.plan_problem(api.prepare(model, alone), "greedy", options)

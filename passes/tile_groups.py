@@ -56,12 +56,14 @@ class TileGroups:
         groups: the text; see the module docstring.
         joined: contiguous pieces are joined into storages of at least this many bytes.
         track_weights: weights take scratchpad too rather than stream.
+        dissolve: views disappear into their readers even where no tensor is cut.
     """
 
     name: ClassVar[str] = "tile-groups"
     groups: str = ""
     joined: int = 1
     track_weights: bool = False
+    dissolve: bool = False
 
     def apply(self, graph: Graph) -> PassResult:
         """Tile ``graph``; without groups it stays whole.
@@ -73,7 +75,7 @@ class TileGroups:
             return PassResult(graph, False)
         network = Network(graph, self.track_weights)
         cuts = parse_cuts(self.groups)
-        tiled = build(network, jobs_of(network, groups_of(network, cuts)), self.joined)
+        tiled = build(network, jobs_of(network, groups_of(network, cuts)), self.joined, self.dissolve)
         return PassResult(tiled, tiled is not graph)
 
 

@@ -25,6 +25,7 @@ OBSERVATION = PROFILE + AHEAD * PER_DECISION + SCALARS
 HIDDEN = 64
 CODE = 16
 EMBEDDED = 32
+JOINED = 2 * EMBEDDED + SCALARS
 
 
 class Network(NamedTuple):
@@ -51,7 +52,7 @@ LAYERS = {
     "profile": (PROFILE, EMBEDDED),
     "token": (PER_DECISION, CODE),
     "sequence": (AHEAD * CODE, EMBEDDED),
-    "first": (2 * EMBEDDED + SCALARS, HIDDEN),
+    "first": (JOINED, HIDDEN),
     "second": (HIDDEN, HIDDEN),
     "out": (HIDDEN, game.ACTIONS + 1),
 }
@@ -188,25 +189,32 @@ def _scalars(
 
 
 @numba.njit(cache=True)
-def forward(network: Network, seen: Floats, out: Floats) -> None:
-    """Logits and value of an observation [OBSERVATION], into ``out`` [4]."""
-    joined = np.empty(2 * EMBEDDED + SCALARS, dtype=np.float32)
-    _dense(network.profile, seen[:PROFILE], joined[:EMBEDDED], True)
+def encode(profile: Floats, token: Floats, sequence: Floats, seen: Floats, out: Floats) -> None:
+    """Codes of memory and of the decisions to come, then the scalars, into ``out`` [JOINED]."""
+    dense(profile, seen[:PROFILE], out[:EMBEDDED], True)
     codes = np.empty(AHEAD * CODE, dtype=np.float32)
     for k in range(AHEAD):
         at = PROFILE + k * PER_DECISION
-        _dense(network.token, seen[at : at + PER_DECISION], codes[k * CODE : (k + 1) * CODE], True)
-    _dense(network.sequence, codes, joined[EMBEDDED : 2 * EMBEDDED], True)
-    joined[2 * EMBEDDED :] = seen[PROFILE + AHEAD * PER_DECISION :]
+        dense(token, seen[at : at + PER_DECISION], codes[k * CODE : (k + 1) * CODE], True)
+    dense(sequence, codes, out[EMBEDDED : 2 * EMBEDDED], True)
+    out[2 * EMBEDDED :] = seen[PROFILE + AHEAD * PER_DECISION :]
+
+
+@numba.njit(cache=True)
+def forward(network: Network, seen: Floats, out: Floats) -> None:
+    """Logits and value of an observation [OBSERVATION], into ``out`` [4]."""
+    joined = np.empty(JOINED, dtype=np.float32)
+    encode(network.profile, network.token, network.sequence, seen, joined)
     first = np.empty(HIDDEN, dtype=np.float32)
     second = np.empty(HIDDEN, dtype=np.float32)
-    _dense(network.first, joined, first, True)
-    _dense(network.second, first, second, True)
-    _dense(network.out, second, out, False)
+    dense(network.first, joined, first, True)
+    dense(network.second, first, second, True)
+    dense(network.out, second, out, False)
 
 
 @numba.njit(cache=True, fastmath=True)
-def _dense(layer: Floats, inputs: Floats, out: Floats, rectify: bool) -> None:
+def dense(layer: Floats, inputs: Floats, out: Floats, rectify: bool) -> None:
+    """A layer's outputs [m] of inputs [n], negative ones as 0 if ``rectify``."""
     last = layer.shape[0] - 1
     for j in range(layer.shape[1]):
         out[j] = layer[last, j]

@@ -44,16 +44,19 @@ def _jobs(network: Network, group: Group) -> Iterator[Job]:
                 yield Job(unit, part)
 
 
-def build(network: Network, jobs: Sequence[Job], joined_bytes: int) -> Graph:
+def build(
+    network: Network, jobs: Sequence[Job], joined_bytes: int, dissolve: bool = False
+) -> Graph:
     """The tiled graph; operators that nothing cuts stay as they are.
 
     Args:
         network: the graph to tile.
         jobs: its tiles in the order in which they run.
         joined_bytes: contiguous pieces are joined into storages of at least this size.
+        dissolve: views disappear into their readers even where no tensor is cut.
     """
     graph = network.graph
-    if all(job.terms is None and job.box == network.whole(job.unit) for job in jobs):
+    if not dissolve and all(job.terms is None and job.box == network.whole(job.unit) for job in jobs):
         return graph
     pieces = Pieces(network, jobs, joined_bytes)
     sunk = frozenset(name for name in graph.tensor if _sinks(network, pieces, name))
