@@ -75,7 +75,9 @@ class TileGroups:
             return PassResult(graph, False)
         network = Network(graph, self.track_weights)
         cuts = parse_cuts(self.groups)
-        tiled = build(network, jobs_of(network, groups_of(network, cuts)), self.joined, self.dissolve)
+        tiled = build(
+            network, jobs_of(network, groups_of(network, cuts)), self.joined, self.dissolve
+        )
         return PassResult(tiled, tiled is not graph)
 
 

@@ -56,7 +56,9 @@ def build(
         dissolve: views disappear into their readers even where no tensor is cut.
     """
     graph = network.graph
-    if not dissolve and all(job.terms is None and job.box == network.whole(job.unit) for job in jobs):
+    if not dissolve and all(
+        job.terms is None and job.box == network.whole(job.unit) for job in jobs
+    ):
         return graph
     pieces = Pieces(network, jobs, joined_bytes)
     sunk = frozenset(name for name in graph.tensor if _sinks(network, pieces, name))
