@@ -1,15 +1,14 @@
-"""Training of the network: imitation of the best plays known, then expert iteration.
+"""Training of the policy network: imitation of the best plays known, then expert iteration.
 
 Each *round* plays every training game: the policy several times at rising temperatures, then local
 search from the best play known. Improved plays replace the old ones, and the network learns to
 predict their actions and how much they still gain. Round 0 has no policy yet; its plays come from
-heuristics, beam search and local search. A folder keeps the state after each round, so training can
-be resumed; ``metrics.csv`` has a line per round.
+heuristics, beam search and local search. ``rl_mapper.train_run`` says what a run leaves behind;
+``rl_mapper.train_model`` trains the learned dynamics model.
 """
 
-import csv
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from time import process_time
 
@@ -19,42 +18,22 @@ from stowplan.errors import UsageError
 from stowplan.rl_mapper import network_kernels as layers
 from stowplan.rl_mapper.baselines import Outcome, all_on_chip, beam, evolution, greedy, played
 from stowplan.rl_mapper.game import Game, Instance
-from stowplan.rl_mapper.network import Player, load_network, random_network, save_network
+from stowplan.rl_mapper.network import Observer, Player, random_network, save_network
+from stowplan.rl_mapper.train_run import (
+    DYNAMICS,
+    Fitted,
+    TrainOptions,
+    Validation,
+    gain,
+    load_state,
+    report,
+    save_state,
+    torch_missing,
+)
 from stowplan.rl_mapper.training_graphs import training_game
 
-METRICS: tuple[str, ...] = (
-    "round",
-    "samples",
-    "loss",
-    "accuracy",
-    "policy_gain",
-    "best_gain",
-    "cpu_s",
-)
 TEMPERATURES = (0.0, 0.25, 0.5, 1.0)
-
-
-@dataclass(frozen=True, slots=True)
-class TrainOptions:
-    """How to train.
-
-    Attributes:
-        folder: where state, metrics and weights go.
-        games: number of training games.
-        rounds: rounds of expert iteration after imitation.
-        evaluations: changes that local search tries per game and round.
-        epochs: passes over the plays per round.
-        seed: of games, search and weights.
-        on_round: called with the metrics of each round.
-    """
-
-    folder: Path
-    games: int = 200
-    rounds: int = 4
-    evaluations: int = 300
-    epochs: int = 6
-    seed: int = 0
-    on_round: Callable[[dict[str, float]], None] = field(default=lambda metrics: None)
+BEAM_WIDTH = 6
 
 
 @dataclass(slots=True)
@@ -78,37 +57,35 @@ def train(options: TrainOptions) -> Path:
     Raises:
         UsageError: torch is not installed, or the folder holds a run with other options.
     """
+    if options.dynamics not in DYNAMICS:
+        raise UsageError(
+            f"there are no dynamics {options.dynamics!r}: choose {' or '.join(DYNAMICS)}"
+        )
+    if options.dynamics == "learned":
+        from stowplan.rl_mapper.train_model import train_model
+
+        return train_model(options)
     fit = _learner()
     games = [training_game(options.seed + n) for n in range(options.games)]
+    validation = Validation(options)
     progress = _resumed(options) or Progress(0, random_network(options.seed), [])
     weights = options.folder / "memory_mapping.npz"
     while progress.round <= options.rounds:
         began = process_time()
         policy = _improve(options, games, progress)
         data = _plays(games, progress.best)
-        network, loss, accuracy = fit(progress.network, data, options)
-        progress.network = network
         cycles = [played(Game(g), w).cycles for g, w in zip(games, progress.best, strict=True)]
-        metrics = {
-            "round": progress.round,
-            "samples": len(data.action),
-            "loss": loss,
-            "accuracy": accuracy,
-            "policy_gain": policy,
-            "best_gain": _gain(games, cycles),
-            "cpu_s": process_time() - began,
-        }
+        spent = process_time() - began
+        network, fitted = fit(progress.network, data, options.epochs, options.seed)
+        progress.network = network
+        found = [Player(game, network).play() for game in validation.games]
+        closing = {"policy_gain": policy, "best_gain": gain(games, cycles), "play_cpu_s": spent}
+        closing |= validation.gains(found)
+        report(options, progress.round, len(data.action), fitted, closing)
         progress.round += 1
         save_network(weights, network)
-        _save(options, progress, metrics)
-        options.on_round(metrics)
+        _save(options, progress)
     return weights
-
-
-def _gain(games: list[Instance], cycles: list[int]) -> float:
-    """Mean share of what perfect play could take off all-Drop that plays do take off."""
-    shares = [(g.all_drop_cycles - c) / g.scale_cycles for g, c in zip(games, cycles, strict=True)]
-    return float(np.mean(shares))
 
 
 def _improve(options: TrainOptions, games: list[Instance], progress: Progress) -> float:
@@ -117,23 +94,35 @@ def _improve(options: TrainOptions, games: list[Instance], progress: Progress) -
     for n, instance in enumerate(games):
         seed = options.seed + 7919 * progress.round + n
         if progress.round == 0:
-            starts = [greedy(instance), all_on_chip(instance), beam(instance, 6)]
-        else:
-            starts = [played(Game(instance), progress.best[n])]
-            player = Player(instance, progress.network)
-            for temperature in TEMPERATURES:
-                cycles = player.play(temperature, seed)
-                starts.append(Outcome(player.game.actions, cycles, 1))
-            greedily.append(starts[1].cycles)
+            progress.best.append(demonstration(instance, options.evaluations, seed))
+            continue
+        starts = [played(Game(instance), progress.best[n])]
+        player = Player(instance, progress.network)
+        for temperature in TEMPERATURES:
+            cycles = player.play(temperature, seed)
+            starts.append(Outcome(player.game.actions, cycles, 1))
+        greedily.append(starts[1].cycles)
         start = min(starts, key=lambda outcome: outcome.cycles)
-        found = evolution(instance, options.evaluations, seed, start)
-        game = Game(instance)
-        game.follow(found.wishes)
-        if progress.round == 0:
-            progress.best.append(game.actions)
-        elif game.cycles < starts[0].cycles:
-            progress.best[n] = game.actions
-    return _gain(games, greedily) if greedily else 0.0
+        actions, cycles = _searched(instance, options.evaluations, seed, start)
+        if cycles < starts[0].cycles:
+            progress.best[n] = actions
+    return gain(games, greedily) if greedily else 0.0
+
+
+def demonstration(instance: Instance, evaluations: int, seed: int) -> np.ndarray:
+    """Actions of the best play that heuristics, beam search and local search find [A]."""
+    starts = greedy(instance), all_on_chip(instance), beam(instance, BEAM_WIDTH)
+    start = min(starts, key=lambda outcome: outcome.cycles)
+    return _searched(instance, evaluations, seed, start)[0]
+
+
+def _searched(
+    instance: Instance, evaluations: int, seed: int, start: Outcome
+) -> tuple[np.ndarray, int]:
+    found = evolution(instance, evaluations, seed, start)
+    game = Game(instance)
+    game.follow(found.wishes)
+    return game.actions, game.cycles
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,21 +142,31 @@ class Plays:
     value: np.ndarray
 
 
+def positions(observer: Observer, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Observations and masks before every decision of a play, and the latency before each.
+
+    The third has one row more than there are decisions played: the latency in the end.
+    """
+    count = len(actions)
+    seen = np.zeros((count, layers.OBSERVATION), dtype=np.float32)
+    mask = np.zeros((count, 3), dtype=np.bool_)
+    cycles = np.zeros(count + 1, dtype=np.int64)
+    game = observer.game
+    done = layers.record(
+        game.instance.rules, game.state, observer.known, actions, seen, mask, cycles
+    )
+    cycles[done] = game.cycles
+    return seen[:done], mask[:done], cycles[: done + 1]
+
+
 def _plays(games: list[Instance], best: list[np.ndarray]) -> Plays:
     seen, masks, actions, values = [], [], [], []
     for instance, choice in zip(games, best, strict=True):
-        player = Player(instance, random_network(0))
-        count = instance.decisions
-        observed = np.zeros((count, layers.OBSERVATION), dtype=np.float32)
-        mask = np.zeros((count, 3), dtype=np.bool_)
-        cycles = np.zeros(count, dtype=np.int64)
-        done = layers.record(
-            instance.rules, player.game.state, player.known, choice, observed, mask, cycles
-        )
-        seen.append(observed[:done])
-        masks.append(mask[:done])
-        actions.append(choice[:done])
-        values.append((cycles[:done] - player.game.cycles) / instance.scale_cycles)
+        observed, mask, cycles = positions(Observer(instance), choice)
+        seen.append(observed)
+        masks.append(mask)
+        actions.append(choice[: len(observed)])
+        values.append((cycles[:-1] - cycles[-1]) / instance.scale_cycles)
     return Plays(
         np.concatenate(seen),
         np.concatenate(masks),
@@ -176,48 +175,28 @@ def _plays(games: list[Instance], best: list[np.ndarray]) -> Plays:
     )
 
 
-Learner = Callable[[layers.Network, Plays, TrainOptions], tuple[layers.Network, float, float]]
-"""Fits weights to plays: (weights, loss, share of actions predicted)."""
+Learner = Callable[[layers.Network, Plays, int, int], tuple[layers.Network, list[Fitted]]]
+"""Fits weights to plays in so many epochs by a seed: the weights, and each epoch's losses."""
 
 
 def _learner() -> Learner:
     try:
         from stowplan.rl_mapper.learn import fit
     except ImportError as error:
-        raise UsageError(
-            "training needs PyTorch: pip install 'stowplan[train]' (planning does not)"
-        ) from error
+        raise torch_missing(error) from error
     return fit
 
 
-def _save(options: TrainOptions, progress: Progress, metrics: dict[str, float]) -> None:
-    folder = options.folder
-    folder.mkdir(parents=True, exist_ok=True)
+def _save(options: TrainOptions, progress: Progress) -> None:
     state = {f"play{n}": wishes for n, wishes in enumerate(progress.best)}
-    state["round"], state["seed"] = np.array(progress.round), np.array(options.seed)
-    # The file changes at once: an interrupted save leaves the old state or none.
-    with (folder / "state.part.npz").open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **state)
-    (folder / "state.part.npz").replace(folder / "state.npz")
-    path = folder / "metrics.csv"
-    fresh = progress.round == 1 or not path.exists()
-    with path.open("w" if fresh else "a", newline="", encoding="utf-8") as table:
-        writer = csv.DictWriter(table, METRICS, lineterminator="\n")
-        if fresh:
-            writer.writeheader()
-        writer.writerow({name: f"{value:.6g}" for name, value in metrics.items()})
+    state |= {f"layer_{name}": array for name, array in progress.network._asdict().items()}
+    save_state(options, progress.round, state)
 
 
 def _resumed(options: TrainOptions) -> Progress | None:
-    path = options.folder / "state.npz"
-    if not path.exists():
+    found = load_state(options)
+    if found is None:
         return None
-    with np.load(path) as file:
-        if int(file["seed"]) != options.seed or f"play{options.games - 1}" not in file:
-            raise UsageError(
-                f"{path} is a run with another seed or fewer games: choose another folder"
-            )
-        best = [file[f"play{n}"] for n in range(options.games)]
-        return Progress(
-            int(file["round"]), load_network(options.folder / "memory_mapping.npz"), best
-        )
+    number, state = found
+    network = layers.Network(**{name: state[f"layer_{name}"] for name in layers.LAYERS})
+    return Progress(number, network, [state[f"play{n}"] for n in range(options.games)])

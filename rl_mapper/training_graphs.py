@@ -14,6 +14,8 @@ MEMORIES_KIB = (256, 512, 1024, 2048, 4096)
 BANDWIDTHS = (74, 146, 292, 585)
 DECISIONS = (20, 600)
 """Fewest and most decisions of a training game."""
+VALIDATION = 1_000_000
+"""First seed of the games that gains are measured on; training seeds stay below."""
 
 
 class _Builder:

@@ -1,4 +1,4 @@
-"""``stowplan train``: train the network of planner ``rl``."""
+"""``stowplan train``: train the networks of planner ``rl``."""
 
 from pathlib import Path
 from typing import Annotated
@@ -15,16 +15,21 @@ def train_command(
     rounds: Annotated[int, typer.Option(min=0, help="Rounds after imitation.")] = 5,
     evaluations: Annotated[int, typer.Option(min=1, help="Local search per game.")] = 400,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the plays per round.")] = 6,
-    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=900_000, help="Random seed.")] = 0,
+    dynamics: Annotated[
+        str,
+        typer.Option(help="exact: policy for search on the game; learned: model of the game."),
+    ] = "exact",
 ) -> None:
-    """Train the memory mapper on synthetic graphs: imitation, then expert iteration.
+    """Train the memory mapper on synthetic graphs: imitation, then expert iteration or self-play.
 
     Needs the extra train; planning with the shipped weights does not.
     """
-    from stowplan.rl_mapper.train import TrainOptions, train
+    from stowplan.rl_mapper.train import train
+    from stowplan.rl_mapper.train_run import TrainOptions
 
     def show(metrics: dict[str, float]) -> None:
         typer.echo("  ".join(f"{name} {value:.4g}" for name, value in metrics.items()), err=True)
 
-    options = TrainOptions(out, games, rounds, evaluations, epochs, seed, show)
+    options = TrainOptions(out, games, rounds, evaluations, epochs, seed, dynamics, on_epoch=show)
     typer.echo(str(train(options)))
