@@ -7,6 +7,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from stowplan.collector import seldom_collected
 from stowplan.errors import InternalError, UsageError
 from stowplan.interrupt import Interrupt
 from stowplan.ir.check_plan import require_valid
@@ -66,6 +67,7 @@ class Problem:
         )
 
 
+@seldom_collected()
 def compile(
     model: str | Path | Graph,
     target: str | Path | Target = DEFAULT_TARGET,
@@ -139,6 +141,7 @@ def compile(
     return plan_problem(prepare(model, recipe, machine), planner, options)
 
 
+@seldom_collected()
 def search_tiling(
     model: str | Path | Graph,
     recipe: Recipe,
@@ -183,6 +186,7 @@ def search_tiling(
     return replace(recipe, groups=choose_tiling(imported, choice))
 
 
+@seldom_collected()
 def prepare(model: str | Path | Graph, recipe: Recipe, target: Target | None = None) -> Problem:
     """Import a model, run the passes and load the target.
 
@@ -211,6 +215,7 @@ def prepare(model: str | Path | Graph, recipe: Recipe, target: Target | None = N
     )
 
 
+@seldom_collected()
 def plan_problem(problem: Problem, planner: str | None, options: PlanOptions) -> "Compiled":
     """Plan a prepared problem and check the plan.
 
@@ -383,9 +388,10 @@ def _run_passes(graph: Graph, recipe: Recipe, target: Target, usual: bool) -> Gr
         found = tile_groups(target, recipe.groups, recipe.track_weights)
         return run_pipeline(graph, default_pipeline(recipe.precision, found))
     if usual:
-        whole = _whole(graph, recipe, target)
-        if recipe.tile == "never" or (recipe.tile == "auto" and fits(whole, memory)):
-            return whole
+        if recipe.tile != "always":
+            whole = _whole(graph, recipe, target)
+            if recipe.tile == "never" or fits(whole, memory):
+                return whole
         return run_pipeline(graph, default_pipeline(recipe.precision, tile))
     steps = [] if recipe.precision is None else [f"precision{{dtype={recipe.precision}}}"]
     if recipe.tile == "always":

@@ -15,6 +15,7 @@ from stowplan.cli_info import completion_command, ops_command, targets_command
 from stowplan.cli_plan import check_command, prove_command, simulate_command
 from stowplan.cli_tools import allocate_command
 from stowplan.cli_train import train_command
+from stowplan.collector import seldom_collected
 from stowplan.errors import InternalError, StowplanError
 
 INTERRUPTED = 130
@@ -61,7 +62,8 @@ def _root(
 def main() -> None:
     """Run the command line; errors of this package become a message and an exit code."""
     try:
-        app()
+        with seldom_collected():
+            app()
     except StowplanError as error:
         print(f"{'bug' if isinstance(error, InternalError) else 'error'}: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
