@@ -110,6 +110,8 @@ class Command:
         dram_reads: DRAM byte ranges it reads, in order.
         dram_writes: DRAM byte ranges it writes, in order.
         walks: scratchpad accesses by address, all at the same time.
+        setup_cycles: the part of ``delay_cycles`` that sets up descriptors, its first cycles.
+        descriptors: DMA descriptors of a transfer.
     """
 
     kind: CommandKind
@@ -129,6 +131,8 @@ class Command:
     dram_reads: tuple[Interval, ...] = ()
     dram_writes: tuple[Interval, ...] = ()
     walks: tuple[Walk, ...] = ()
+    setup_cycles: int = 0
+    descriptors: int = 1
 
     @property
     def queues(self) -> tuple[int, ...]:
@@ -193,6 +197,8 @@ def _fault(index: int, command: Command, cores: int) -> str | None:
         return "waits for a command that is not before it"
     if min(command.delay_cycles, command.dram_bytes, command.bank_accesses) < 0:
         return "has negative work"
+    if not 0 <= command.setup_cycles <= max(0, command.delay_cycles - command.latency_cycles):
+        return "sets up descriptors for longer than its delay"
     if compute and (command.bank_accesses < 1 or command.bank_rate < 1):
         return "computes nothing"
     if not compute and (command.dram_bytes < 1 or command.bank_accesses):

@@ -5,9 +5,9 @@ from itertools import accumulate
 import numpy as np
 
 from stowplan.errors import InternalError
-from stowplan.ir.program import CommandKind, Program
+from stowplan.ir.program import CommandKind, Engine, Program
 from stowplan.simulator import kernels
-from stowplan.simulator.machine import UNITS_PER_BYTE, Machine, Timing, machine_of
+from stowplan.simulator.machine import UNITS_PER_BYTE, Cause, Machine, Timing, machine_of
 from stowplan.simulator.result import SimResult, result_of
 from stowplan.targets.target import DramMode, Target
 
@@ -50,6 +50,7 @@ def run(program: Program, machine: Machine) -> Timing:
     if cycles < 0:
         stuck = [c.label for c, end in zip(program.commands, state.end, strict=True) if end < 0]
         raise InternalError(f"the simulation stands still at {', '.join(stuck[:4])}")
+    _tell_setup(program, queues, state)
     return Timing(
         int(cycles),
         tuple(state.start.tolist()),
@@ -59,6 +60,17 @@ def run(program: Program, machine: Machine) -> Timing:
         counts,
         clocks,
     )
+
+
+def _tell_setup(program: Program, queues: kernels.Queues, state: kernels.State) -> None:
+    """Divide what the kernels book as delay: the first cycles of it set up descriptors."""
+    setup = _integers([command.setup_cycles for command in program.commands])
+    state.spent[:, Cause.DELAY] -= setup
+    state.spent[:, Cause.SETUP] += setup
+    for queue in (Engine.DMA_IN, Engine.DMA_OUT):
+        own = setup[queues.queue[queues.queue_begin[queue] : queues.queue_begin[queue + 1]]].sum()
+        state.causes[queue, Cause.DELAY] -= own
+        state.causes[queue, Cause.SETUP] += own
 
 
 def _integers(values: list[int]) -> kernels.Ints:

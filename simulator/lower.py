@@ -14,6 +14,11 @@ storage's copy in DRAM, waits for earlier accesses it conflicts with. Besides, a
 all operators before its ``issue`` boundary. A deadline adds nothing to that: whoever needs the
 loaded bytes or the freed space waits for the transfer because it touches the same bytes.
 
+*Descriptors.* A transfer pays the set-up of every descriptor it takes before its first byte. Where
+``dma.dimensions`` limits descriptors, tiles are strided regions of DRAM, and every run of
+consecutive bytes takes whole bursts (``simulator.descriptors``); otherwise a transfer is one
+descriptor. A chunk of a weight stream takes one per range.
+
 *Cores.* An operator runs on the core that the plan names, else on the one that can start it first
 by an estimate. Operators on different cores run at the same time unless one waits for the other's
 bytes.
@@ -23,7 +28,7 @@ the transfer whose data is needed first in front. Everything waits only for comm
 """
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from stowplan.errors import InternalError
@@ -32,13 +37,14 @@ from stowplan.ir.plan import Plan, Transfer, TransferKind
 from stowplan.ir.program import Command, CommandKind, Engine, Program, Walk, Work
 from stowplan.ir.storage import storage_model
 from stowplan.simulator.cores import CoreClock
-from stowplan.simulator.dram_layout import Ranges, cut, dram_addresses
+from stowplan.simulator.descriptors import Ranges, Region, joined, regions_of
+from stowplan.simulator.dram_layout import cut, dram_regions
 from stowplan.simulator.hazards import Hazards
 from stowplan.simulator.placement import Placement
 from stowplan.simulator.steps import Step, steps_of
 from stowplan.targets.cost import OperatorCost
 from stowplan.targets.streamed_cost import Part
-from stowplan.targets.target import Target
+from stowplan.targets.target import Dma, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +77,11 @@ def lower(graph: Graph, plan: Plan, target: Target) -> Program:
         UsageError: the plan assigns an operator to an engine that cannot run it.
     """
     model = storage_model(graph)
-    addresses = dram_addresses(graph, plan, model)
-    steps = steps_of(graph, plan, target, model, addresses)
+    regions = dram_regions(graph, plan, model, target.dma.dimensions)
+    steps = steps_of(graph, plan, target, model, regions)
     sizes = {storage.name: storage.size_bytes for storage in model.storages}
     pending = _transfers(plan, steps, sizes) + _chunks(steps, target)
-    emitter = _Emitter(target, plan, sizes, addresses)
+    emitter = _Emitter(target, plan, sizes, regions)
     held: dict[int, list[_Pending]] = {}
     for item in pending:
         held.setdefault(item.after, []).append(item)
@@ -118,14 +124,14 @@ class _Emitter:
     """Builds the command list; mutable."""
 
     def __init__(
-        self, target: Target, plan: Plan, sizes: dict[str, int], addresses: dict[str, int]
+        self, target: Target, plan: Plan, sizes: dict[str, int], regions: dict[str, Region]
     ) -> None:
         self.commands: list[Command] = []
         self._target = target
         self._placement = Placement(plan)
         self._steps = plan.order
         self._sizes = sizes
-        self._addresses = addresses
+        self._regions = regions
         self._scratchpad = Hazards()
         self._dram: dict[str, Hazards] = {}
         self._chunk: dict[int, int] = {}
@@ -187,21 +193,24 @@ class _Emitter:
         waits.update(last for queue, last in self._last.items() if queue >= Engine.ARRAY)
         number = len(self.commands)
         dma, dram = self._target.dma, self._target.dram
-        home = self._addresses[transfer.storage]
-        offchip = ((home, home + size),)
+        region = self._regions[transfer.storage]
+        count = region.descriptors(dma.dimensions) if dma.dimensions else 1
+        setup = count * dma.setup_cycles
         command = Command(
             kind=CommandKind.LOAD if load else CommandKind.STORE,
             engines=(Engine.DMA_IN if load else Engine.DMA_OUT,),
             label=transfer.storage,
             step=item.step,
-            delay_cycles=dma.setup_cycles + (dram.latency_cycles if load else 0),
-            dram_bytes=_bursts(size, dma.burst_bytes),
+            delay_cycles=setup + (dram.latency_cycles if load else 0),
+            dram_bytes=_moved(dma, size, (region,)),
             read_bytes=size if load else 0,
             written_bytes=0 if load else size,
             latency_cycles=dram.latency_cycles if load else 0,
-            dram_reads=offchip if load else (),
-            dram_writes=() if load else offchip,
+            dram_reads=region.runs if load else (),
+            dram_writes=() if load else region.runs,
             walks=(Walk(base, size, size),),
+            setup_cycles=setup,
+            descriptors=count,
         )
         self._append(command, waits)
         self._scratchpad.record(number, *onchip)
@@ -209,16 +218,21 @@ class _Emitter:
 
     def _emit_chunk(self, item: _Pending) -> None:
         dma, dram = self._target.dma, self._target.dram
+        source = tuple(joined(item.source)) if dma.dimensions else item.source
+        count = max(1, len(source)) if dma.dimensions else 1
+        setup = count * dma.setup_cycles
         command = Command(
             kind=CommandKind.WEIGHT,
             engines=(Engine.DMA_IN,),
             label=self._steps[item.step],
             step=item.step,
-            delay_cycles=dma.setup_cycles + dram.latency_cycles,
-            dram_bytes=_bursts(item.size_bytes, dma.burst_bytes),
+            delay_cycles=setup + dram.latency_cycles,
+            dram_bytes=_moved(dma, item.size_bytes, regions_of(source)),
             read_bytes=item.size_bytes,
             latency_cycles=dram.latency_cycles,
-            dram_reads=item.source,
+            dram_reads=source,
+            setup_cycles=setup,
+            descriptors=count,
         )
         self._chunk[item.needed_by] = len(self.commands)
         self._append(command, self._freeing(item.after))
@@ -295,20 +309,22 @@ def _compute(
     def share(ranges: Ranges, total: int) -> Ranges:
         return cut(ranges, total * lower_ // whole, total * upper // whole)
 
+    reads = share(lowered.fetched, lowered.dram_read_bytes)
+    writes = share(lowered.stored, lowered.dram_written_bytes)
     return Command(
         kind=CommandKind.COMPUTE,
         engines=engines,
         label=lowered.operator.name,
         step=step,
         delay_cycles=target.dram.latency_cycles if read else 0,
-        dram_bytes=_bursts(read + written, target.dma.burst_bytes),
+        dram_bytes=_moved(target.dma, read + written, regions_of((*reads, *writes))),
         bank_accesses=max(cycles * rate, -(-onchip // pad.bank_width_bytes)),
         bank_rate=rate,
         read_bytes=read,
         written_bytes=written,
         latency_cycles=target.dram.latency_cycles if read else 0,
-        dram_reads=share(lowered.fetched, lowered.dram_read_bytes),
-        dram_writes=share(lowered.stored, lowered.dram_written_bytes),
+        dram_reads=reads,
+        dram_writes=writes,
         walks=tuple(
             Walk(walk.address, walk.extent_bytes, size, walk.size_bytes * lower_ // whole)
             for walk in lowered.walks
@@ -327,5 +343,11 @@ def _compute(
     )
 
 
-def _bursts(size: int, burst: int) -> int:
-    return -(-size // burst) * burst
+def _moved(dma: Dma, size: int, regions: Iterable[Region]) -> int:
+    """Bytes that cross the off-chip boundary: bursts per run where descriptors have dimensions.
+
+    Otherwise all of them together are rounded up, wherever they begin.
+    """
+    if dma.dimensions:
+        return sum(region.widened_bytes(dma.burst_bytes) for region in regions)
+    return -(-size // dma.burst_bytes) * dma.burst_bytes

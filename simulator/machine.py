@@ -8,8 +8,9 @@ of a byte so that it divides evenly among one to four sharers.
 and each command it waits for has finished in a cycle before ``t``. It holds its engines until it
 finishes; a finished command makes room in the next cycle.
 
-**Delay.** For its first ``delay_cycles`` cycles a command does nothing else. Afterwards it is
-*active*, with its DRAM work and its bank accesses left to do.
+**Delay.** For its first ``delay_cycles`` cycles a command does nothing else; the first
+``setup_cycles`` of them set up descriptors. Afterwards it is *active*, with its DRAM work and its
+bank accesses left to do.
 
 **DRAM, bandwidth mode.** A command has ``12 * dram_bytes`` units to move. In each cycle, let ``k``
 be the number of active commands with units left. Each is offered ``floor(12 B / k)`` units, ``B``
@@ -80,7 +81,7 @@ class Cause(IntEnum):
     BUSY = 0
     """Its command progresses at full rate."""
     DELAY = 1
-    """Set-up or latency."""
+    """Latency."""
     BANK = 2
     """Fewer scratchpad banks than the command could use."""
     DRAM = 3
@@ -100,6 +101,8 @@ class Cause(IntEnum):
     """Waiting for the other engine of a command that needs two."""
     DONE = 10
     """Its queue is empty."""
+    SETUP = 11
+    """Descriptors are set up."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,8 @@ class _Running:
     Attributes:
         index: its number.
         command: the command.
-        delay_left: cycles of delay left.
+        setup_left: cycles left of those that set up descriptors.
+        delay_left: cycles of delay left, those included.
         units_left: units left in bandwidth mode.
         accesses_left: bank accesses left; cycles where banks are interleaved.
         to_start: DRAM accesses not started in full mode: block, write.
@@ -42,6 +43,7 @@ class _Running:
 
     index: int
     command: Command
+    setup_left: int
     delay_left: int
     units_left: int
     accesses_left: int
@@ -151,6 +153,7 @@ def _begin(index: int, command: Command, machine: Machine) -> _Running:
     state = _Running(
         index=index,
         command=command,
+        setup_left=command.setup_cycles,
         delay_left=command.delay_cycles,
         units_left=command.dram_bytes * UNITS_PER_BYTE,
         accesses_left=cycles if machine.interleaved else command.bank_accesses,
@@ -175,7 +178,8 @@ def _grant(run: _Run) -> None:
     machine = run.machine
     for state in _distinct(run):
         state.units = state.accesses = state.starts = state.port = 0
-        state.cause = Cause.BUSY if state.active else Cause.DELAY
+        waiting = Cause.SETUP if state.setup_left else Cause.DELAY
+        state.cause = Cause.BUSY if state.active else waiting
     sharers = sum(state.moves for state in _distinct(run))
     for state in _distinct(run):
         if machine.dram is not None:
@@ -310,6 +314,7 @@ def _cause(run: _Run, number: int, end: list[int]) -> Cause:
 
 def _progress(run: _Run, state: _Running) -> None:
     if state.delay_left:
+        state.setup_left = max(0, state.setup_left - 1)
         state.delay_left -= 1
         return
     state.moved += state.port

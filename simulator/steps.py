@@ -9,7 +9,8 @@ from stowplan.ir.plan import Plan
 from stowplan.ir.program import Walk
 from stowplan.ir.storage import Access, StorageModel
 from stowplan.simulator.cores import parse_engine
-from stowplan.simulator.dram_layout import Ranges, shifted
+from stowplan.simulator.descriptors import Ranges, Region
+from stowplan.simulator.dram_layout import located
 from stowplan.simulator.placement import Placement
 from stowplan.targets.cost import OperatorCost, operator_cost
 from stowplan.targets.streamed_cost import Part, streamed_parts
@@ -84,19 +85,19 @@ class _Context:
     target: Target
     model: StorageModel
     placement: Placement
-    addresses: Mapping[str, int]
+    regions: Mapping[str, Region]
 
 
 def steps_of(
-    graph: Graph, plan: Plan, target: Target, model: StorageModel, addresses: Mapping[str, int]
+    graph: Graph, plan: Plan, target: Target, model: StorageModel, regions: Mapping[str, Region]
 ) -> list[Step]:
-    """One entry per step of ``plan``, in order; ``addresses`` are those of DRAM.
+    """One entry per step of ``plan``, in order; ``regions`` are those of DRAM.
 
     Raises:
         UsageError: the plan assigns an operator to an engine that cannot run it.
     """
     index = {operator.name: i for i, operator in enumerate(graph.operators)}
-    context = _Context(graph, plan, target, model, Placement(plan), addresses)
+    context = _Context(graph, plan, target, model, Placement(plan), regions)
     wanted = dict(plan.engines)
     steps: list[Step] = []
     piece = 0
@@ -136,12 +137,12 @@ def _step(
         if not storage.size_bytes:
             continue
         if storage.weight and not plan.track_weights:
-            streamed += shifted(_union(access.reads), context.addresses[storage.name])
+            streamed += located(context.regions[storage.name], _union(access.reads))
         elif placement.direct(storage.name, number):
             dram_reads.append((storage.name, _union(access.reads)))
             dram_writes.append((storage.name, _union(access.writes)))
-            fetched += shifted(_union(access.reads), context.addresses[storage.name])
-            stored += shifted(_union(access.writes), context.addresses[storage.name])
+            fetched += located(context.regions[storage.name], _union(access.reads))
+            stored += located(context.regions[storage.name], _union(access.writes))
         else:
             base = placement.address(storage.name, number)
             reads += [(base + a, base + b) for a, b in access.reads]

@@ -122,8 +122,10 @@ def tile_program(graph: Graph, plan: Plan, target: Target) -> TileProgram:
 
     Raises:
         UsageError: an operator is no product of this kind, or its streamed weights are cut within
-            a channel of a kernel.
+            a channel of a kernel, or tiles are strided regions of DRAM.
     """
+    if target.dma.dimensions:
+        raise UsageError("tile programs move packed tiles: leave dma.dimensions at 0")
     program = lower(graph, plan, target)
     addresses = dram_addresses(graph, plan, storage_model(graph))
     resolver = _Resolver(graph, plan, target, _chunks(program, target.weight_buffer.size_bytes))

@@ -19,6 +19,7 @@ PositiveFloat = Annotated[float, Meta(gt=0)]
 Picojoules = Annotated[float, Meta(ge=0)]
 WidthKey = Annotated[str, Meta(pattern="^(f?[0-9]+|bf16)$")]
 Share = Annotated[float, Meta(gt=0, le=1)]
+Dimensions = Annotated[int, Meta(ge=0, le=3)]
 RunBits = Annotated[int, Meta(ge=1, le=16)]
 
 
@@ -125,6 +126,9 @@ class Dma(Section, frozen=True):
     Attributes:
         setup_cycles: cycles per descriptor before data moves.
         burst_bytes: transfers are rounded up to whole bursts.
+        dimensions: of a descriptor, the consecutive bytes included; tiles are then strided regions
+            of the tensor they are part of, and every run of theirs takes whole bursts. 0: tiles
+            lie packed, and a transfer is one descriptor.
         outstanding: DRAM accesses that each direction, and each operator that accesses DRAM
             directly, may have under way; full DRAM mode only.
         requests_per_cycle: DRAM accesses each of them may start in a cycle; full DRAM mode only.
@@ -133,6 +137,7 @@ class Dma(Section, frozen=True):
 
     setup_cycles: NonNegative = 16
     burst_bytes: Positive = 64
+    dimensions: Dimensions = 0
     outstanding: Positive = 64
     requests_per_cycle: Positive = 1
     port_bytes: Positive = 64

@@ -54,7 +54,8 @@ def commands(draw: st.DrawFn, index: int, sharing: bool) -> Command:
     if kind is not CommandKind.COMPUTE:
         size = draw(st.integers(1, 60))
         engine = Engine.DMA_OUT if kind is CommandKind.STORE else Engine.DMA_IN
-        return Command(kind, (engine,), str(index), index, waits, delay, size)
+        setup = draw(st.integers(0, delay))
+        return Command(kind, (engine,), str(index), index, waits, delay, size, setup_cycles=setup)
     return Command(
         kind,
         draw(st.sampled_from(COMPUTE_ENGINES)),
@@ -115,6 +116,7 @@ def detailed_commands(draw: st.DrawFn, index: int, cores: int) -> Command:
             dram_reads=() if store else touched,
             dram_writes=touched if store else (),
             walks=() if kind is CommandKind.WEIGHT else (draw(walks),),
+            setup_cycles=draw(st.integers(0, delay - latency)),
         )
     direct = draw(st.booleans())
     return Command(

@@ -61,7 +61,7 @@ def test_operators_add_up_to_the_run(case: Case, mode: DramMode) -> None:
     assert sum(op.direct_bytes for op in result.operators) == direct
     for op in result.operators:
         causes = dict(op.causes)
-        working = sum(causes.get(c, 0) for c in ("busy", "delay", "bank", "dram"))
+        working = sum(causes.get(c, 0) for c in ("busy", "setup", "delay", "bank", "dram"))
         assert 0 < working <= op.end - op.start
     energy = dict(result.energy_pj)
     for part in ("mac", "vector"):

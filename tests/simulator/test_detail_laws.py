@@ -21,6 +21,7 @@ from stowplan.targets.dram_presets import load_dram
 law = settings(max_examples=60, deadline=None)
 DDR4 = load_dram("ddr4-2400")
 LOAD, STORE = CommandKind.LOAD, CommandKind.STORE
+WORKING = (Cause.BUSY, Cause.SETUP, Cause.DELAY, Cause.BANK, Cause.DRAM)
 
 
 def ddr4(clocks: Fraction = Fraction(1), **fields: int) -> Machine:
@@ -74,7 +75,8 @@ def test_cycles_of_queues_and_of_commands_add_up(program: Program, machine: Mach
                 spent = sum(timing.spent[i][cause] for i in own)
                 assert spent == row[cause] or cause is Cause.DONE
     for i, command in enumerate(program.commands):
-        working = sum(timing.spent[i][c] for c in (Cause.BUSY, Cause.DELAY, Cause.BANK, Cause.DRAM))
+        working = sum(timing.spent[i][cause] for cause in WORKING)
+        assert timing.spent[i][Cause.SETUP] == command.setup_cycles
         assert working == timing.end[i] - timing.start[i], command
 
 

@@ -321,7 +321,8 @@
 
   // What an engine does or waits for: its words and its colour.
   const CAUSES = {
-    busy: ["busy", "var(--activation)"], delay: ["set-up and latency", "var(--state)"],
+    busy: ["busy", "var(--activation)"], delay: ["latency", "var(--state)"],
+    setup: ["set-up", "color-mix(in srgb, var(--state) 55%, var(--track))"],
     bank: ["slowed by banks", "var(--weight)"], dram: ["slowed by DRAM", "var(--output)"],
     held: ["held by the array", "color-mix(in srgb, var(--activation) 45%, var(--track))"],
     wait_load: ["waits for a load", "var(--input)"],
