@@ -61,6 +61,8 @@ LOW, HIGH, BEGIN, END, OWNER = range(5)
 SEGMENT_COLUMNS = 5
 LOG_PER_DECISION = 24
 """Log entries kept free for each decision to come."""
+SEGMENTS_PER_DECISION = 4
+"""More than a decision takes whose LOAD has no window."""
 WAITING_STAYS = 96
 """Most recent stays whose space is spared for their next use."""
 
@@ -173,18 +175,73 @@ def undo(state: State) -> None:
 
 @numba.njit(cache=True)
 def legal(rules: Rules, state: State, mask: NDArray[np.bool_]) -> int:
-    """Which actions the next decision has, by trying each; their number. ``mask`` is [3]."""
+    """Which actions the next decision has; their number. ``mask`` is [3].
+
+    Where transfers may make an operator wait, no windows need be tried: a STORE always fits, and a
+    LOAD does if there is space for it while the step runs. A LOAD in no earlier window is as legal
+    as any, and longer windows need that space, too.
+    """
     a = state.scalar[0, CURSOR]
+    mask[:] = False
+    if a >= rules.decision.shape[0]:
+        return 0
+    ample = state.scalar[0, SEGMENTS] + SEGMENTS_PER_DECISION <= state.segment.shape[0]
+    if rules.limits[HIDDEN_ONLY] or not ample or not _room(rules, state):
+        return _try_all(rules, state, a, mask)
+    v, t = rules.decision[a, STORAGE], rules.decision[a, STEP]
+    address, valid = state.hold[v, ADDRESS], state.hold[v, VALID]
+    defines = rules.decision[a, DEFINES] > 0
+    current = valid >= 0 or address >= 0
+    mask[DROP] = defines or current
+    if not state.forced[a] and not (rules.decision[a, WRITES] and rules.storage[v, OUT_DRAM]):
+        size = rules.storage[v, SIZE]
+        if defines:
+            mask[NOCOPY] = _take_over(rules, state, a) >= 0 or _fits(rules, state, size, t)
+        else:
+            stay = state.hold[v, STAY]
+            gone = valid <= t and (stay < 0 or state.stay[stay, S_END] <= t)
+            mask[COPY] = current and gone and _fits(rules, state, size, t)
+            until = state.hold[v, UNTIL]
+            mask[NOCOPY] = address >= 0 and (
+                until > t or _free(state, address, address + size, until, t + 1, -1)
+            )
+    return int(mask[COPY]) + int(mask[NOCOPY]) + int(mask[DROP])
+
+
+@numba.njit(cache=True)
+def _try_all(rules: Rules, state: State, a: int, mask: NDArray[np.bool_]) -> int:
     count = 0
     for action in range(ACTIONS):
-        mask[action] = False
-        if a >= rules.decision.shape[0]:
-            continue
         before = state.length[0]
         mask[action] = _decide(rules, state, a, action)
         _rewind(state, before)
         count += mask[action]
     return count
+
+
+@numba.njit(cache=True)
+def _fits(rules: Rules, state: State, size: int, t: int) -> bool:
+    """Whether ``size`` bytes in a row are free during step ``t``."""
+    low, high = state.low, state.high
+    count = 0
+    for n in range(state.time[t, SEGMENTS_BEFORE], state.scalar[0, SEGMENTS]):
+        row = state.segment[n]
+        if row[END] > t and row[BEGIN] <= t:
+            # Sorted by address as they come.
+            i = count
+            while i > 0 and low[i - 1] > row[LOW]:
+                low[i] = low[i - 1]
+                high[i] = high[i - 1]
+                i -= 1
+            low[i] = row[LOW]
+            high[i] = row[HIGH]
+            count += 1
+    reached = 0
+    for i in range(count):
+        if low[i] - reached >= size:
+            return True
+        reached = max(reached, high[i])
+    return bool(rules.limits[CAPACITY] - reached >= size)
 
 
 @numba.njit(cache=True)
@@ -778,7 +835,7 @@ def _place(rules: Rules, state: State, size: int, begin: int, end: int) -> int:
             address = high[n] if n < total else low[n - total] - size
         if address < 0 or address + size > capacity:
             continue
-        cost = _overlap(state, address, address + size, count, total)
+        cost = _overlap(state, address, address + size, count, total, least)
         if cost < least or (cost == least and address < best):
             best = address
             least = cost
@@ -807,12 +864,18 @@ def _waiting(rules: Rules, state: State, count: int) -> int:
 
 
 @numba.njit(cache=True)
-def _overlap(state: State, low: int, high: int, count: int, total: int) -> float:
-    """Cost of taking [low, high): infinite where one of the first ``count`` intervals lies."""
-    cost = 0.0
-    for n in range(total):
+def _overlap(state: State, low: int, high: int, count: int, total: int, least: float) -> float:
+    """Cost of taking [low, high): infinite where one of the first ``count`` intervals lies.
+
+    Costs above ``least`` are not counted to the end.
+    """
+    for n in range(count):
         if state.low[n] < high and state.high[n] > low:
-            if n < count:
-                return np.inf
+            return np.inf
+    cost = 0.0
+    for n in range(count, total):
+        if state.low[n] < high and state.high[n] > low:
             cost += state.cost[n]
+            if cost > least:
+                return cost
     return cost

@@ -15,7 +15,7 @@ from stowplan.rl_mapper.baselines import all_drop, all_on_chip
 from stowplan.rl_mapper.game import DROP, NOCOPY, Game, Instance, build_instance
 from stowplan.rl_mapper.heuristic import assign, heuristic_plan
 from stowplan.rl_mapper.mapping import latencies, plan_of
-from stowplan.rl_mapper.training_graphs import training_graph, training_target
+from stowplan.rl_mapper.training_graphs import training_game, training_graph, training_target
 
 
 def small_game(
@@ -99,6 +99,93 @@ def test_mask_and_play_agree(seed: int) -> None:
                 game.play(action)
             assert snapshot(game) == held
         game.play(int(rng.choice(np.flatnonzero(mask))))
+
+
+def mask_by_trying(game: Game) -> list[bool]:
+    """The plain way: play each action and take it back."""
+    found = []
+    for action in range(kernels.ACTIONS):
+        played = kernels.play(game.instance.rules, game.state, action) != kernels.ILLEGAL
+        if played:
+            game.undo()
+        found.append(played)
+    return found
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    seed=st.integers(0, 10_000),
+    operators=st.integers(1, 25),
+    size_bytes=st.integers(16, 400),
+    track=st.booleans(),
+    hidden_only=st.booleans(),
+    drops=st.floats(0.05, 1.0),
+)
+def test_mask_is_what_trying_finds(
+    seed: int, operators: int, size_bytes: int, track: bool, hidden_only: bool, drops: float
+) -> None:
+    game = Game(small_game(seed, operators, size_bytes, track, hidden_only))
+    rng = np.random.default_rng(seed)
+    while not game.done:
+        mask = game.legal()
+        assert mask.tolist() == mask_by_trying(game)
+        if not mask.any():
+            game.back_up()
+            continue
+        weights = np.where(mask, (1.0, 1.0, drops), 0.0)
+        game.play(int(rng.choice(kernels.ACTIONS, p=weights / weights.sum())))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_mask_is_what_trying_finds_in_training_games(seed: int) -> None:
+    game = Game(training_game(seed))
+    rng = np.random.default_rng(seed)
+    while not game.done:
+        mask = game.legal()
+        assert mask.tolist() == mask_by_trying(game)
+        game.play(int(rng.choice(np.flatnonzero(mask))))
+
+
+def place_plainly(game: Game, size: int, t: int) -> int:
+    """Cheapest of all addresses at an edge of what is taken or waits; the lowest of equals."""
+    rules, state = game.instance.rules, game.state
+    segments = state.segment[: state.scalar[0, kernels.SEGMENTS]].tolist()
+    taken = [(low, high) for low, high, begin, end, _ in segments if begin <= t < end]
+    waiting = []
+    stays = state.stay[: state.scalar[0, kernels.STAYS]].tolist()
+    for n, stay in list(enumerate(stays))[: -kernels.WAITING_STAYS - 1 : -1]:
+        hold = state.hold[stay[kernels.S_STORAGE]].tolist()
+        address = hold[kernels.ADDRESS]
+        after = rules.decision[hold[kernels.SEEN], kernels.NEXT]
+        if hold[kernels.STAY] == n and address >= 0 and after >= 0:
+            bytes_ = int(rules.storage[stay[kernels.S_STORAGE], kernels.SIZE])
+            distance = max(1, int(rules.decision[after, kernels.STEP]) - t)
+            waiting.append((address, address + bytes_, bytes_ / distance))
+    edges = {0} | {high for _, high in taken} | {low - size for low, _ in taken}
+    edges |= {high for _, high, _ in waiting} | {low - size for low, _, _ in waiting}
+    offers = []
+    for address in sorted(edges):
+        end = address + size
+        if address < 0 or end > rules.limits[kernels.CAPACITY]:
+            continue
+        if not any(low < end and high > address for low, high in taken):
+            cost = sum(c for low, high, c in waiting if low < end and high > address)
+            offers.append((cost, address))
+    return min(offers, default=(0, -1))[1]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_placement_is_the_cheapest_of_all(seed: int) -> None:
+    game = Game(training_game(seed) if seed < 3 else small_game(seed, 20, 150))
+    rng = np.random.default_rng(seed)
+    rules = game.instance.rules
+    while not game.done:
+        t = int(rules.decision[game.cursor, kernels.STEP])
+        size = int(rng.choice(rules.storage[:, kernels.SIZE]))
+        found = kernels._place(rules, game.state, size, t, t + 1)
+        assert found == place_plainly(game, size, t)
+        assert (found >= 0) == kernels._fits(rules, game.state, size, t)
+        game.play(int(rng.choice(np.flatnonzero(game.legal()))))
 
 
 @pytest.mark.parametrize("seed", range(40))
