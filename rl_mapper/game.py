@@ -22,7 +22,8 @@ Drops it there.
 
 *Latency.* Operators run one after another. Each takes the longest of its computation, its accesses
 to fast memory and the bytes it moves through DRAM, which LOADs that are under way share; DRAM's
-latency comes on top if it reads there, and so does the wait for unhidden transfers. The reward of a
+latency comes on top if it reads there, and so does the wait for unhidden transfers. Weights that
+stream are computed on chunk by chunk, at the price of ``targets.streamed_cost``. The reward of a
 decision is what it takes off the sum; the game starts with every access in DRAM.
 
 Targets without direct DRAM operands cannot Drop and have no game.
@@ -40,6 +41,7 @@ from stowplan.ir.storage import Access, StorageModel, storage_model
 from stowplan.passes.problem import PlanningProblem, planning_problem
 from stowplan.rl_mapper import game_kernels as kernels
 from stowplan.targets.cost import operator_cost
+from stowplan.targets.streamed_cost import streamed_cycles
 from stowplan.targets.target import Target
 
 COPY, NOCOPY, DROP = kernels.COPY, kernels.NOCOPY, kernels.DROP
@@ -285,7 +287,8 @@ class _Decisions:
         found.sort(key=lambda item: (bool(item[0].defines), -self._problem.size[item[1]], item[1]))
         for access, v, touched in found:
             self.rows.append(self._row(access, v, step, operator, touched))
-        self.steps.append((cost.compute_cycles, streamed, first))
+        compute_cycles = streamed_cycles(graph, op, target, streamed)
+        self.steps.append((compute_cycles, streamed, first))
 
     def _row(self, access: Access, v: int, step: int, operator: int, onchip: int) -> list[int]:
         size = self._problem.size

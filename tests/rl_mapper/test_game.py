@@ -16,6 +16,9 @@ from stowplan.rl_mapper.game import DROP, NOCOPY, Game, Instance, build_instance
 from stowplan.rl_mapper.heuristic import assign, heuristic_plan
 from stowplan.rl_mapper.mapping import latencies, plan_of
 from stowplan.rl_mapper.training_graphs import training_game, training_graph, training_target
+from stowplan.targets.cost import operator_cost
+from stowplan.targets.load import load_target
+from stowplan.targets.streamed_cost import streamed_parts
 
 
 def small_game(
@@ -221,6 +224,20 @@ def test_latency_is_close_to_the_simulator(seed: int) -> None:
     game.follow(all_on_chip(instance).wishes)
     found = latencies(game)
     assert abs(found.simulated_cycles - found.game_cycles) <= 0.08 * found.simulated_cycles
+
+
+def test_streamed_weights_cost_what_their_chunks_do() -> None:
+    target = load_target("tpu-v4i", ("scratchpad.size=1MiB", "weight_buffer.size=64KiB"))
+    dearer = 0
+    for graph in map(training_graph, range(4)):
+        step = build_instance(graph, target, track_weights=False).rules.step
+        for t, operator in enumerate(graph.operators):
+            whole = operator_cost(graph, operator, target).compute_cycles
+            parts = streamed_parts(graph, operator, target, int(step[t, kernels.STREAMED]))
+            priced = sum(part.compute_cycles for part in parts) if parts else whole
+            assert step[t, kernels.COMPUTE] == priced >= whole
+            dearer += priced > whole
+    assert dearer > 0
 
 
 @pytest.mark.parametrize("seed", range(20))
