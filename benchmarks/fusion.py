@@ -24,6 +24,7 @@ from dataclasses import asdict, dataclass, replace
 from math import exp, log
 from pathlib import Path
 
+from benchmarks.rows import append_row, read_rows
 from stowplan import api
 from stowplan.errors import StowplanError
 from stowplan.ir.graph import Graph, Role
@@ -87,7 +88,7 @@ def main() -> None:
     parser.add_argument("--rows", type=Path, default=Path("fusion_rows.jsonl"))
     parser.add_argument("--table", type=Path, default=None)
     arguments = parser.parse_args()
-    rows = load_rows(arguments.rows)
+    rows = [Row(**row) for row in read_rows(arguments.rows)]
     known = {(row.model, row.size, row.method) for row in rows}
     models = [m for m in models_of(arguments.sources) if wanted(m, arguments.only)]
     for size in arguments.sizes.split(","):
@@ -98,18 +99,11 @@ def main() -> None:
                 row = run(model, size, method, arguments.effort, arguments.time_limit)
                 rows.append(row)
                 print(json.dumps(asdict(row)), flush=True)
-                with arguments.rows.open("a") as file:
-                    file.write(json.dumps(asdict(row)) + "\n")
+                append_row(arguments.rows, asdict(row))
     text = tables(rows)
     print(text)
     if arguments.table is not None:
         arguments.table.write_text(text)
-
-
-def load_rows(path: Path) -> list[Row]:
-    """Rows of earlier runs."""
-    lines = path.read_text().splitlines() if path.exists() else []
-    return [Row(**json.loads(line)) for line in lines if line]
 
 
 def models_of(sources: Iterable[str]) -> list[str]:

@@ -8,7 +8,6 @@ dimensions whose name has "seq" are bound to 128, others to 1.
 """
 
 import argparse
-import json
 import re
 import time
 from pathlib import Path
@@ -17,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 import stowplan
+from benchmarks.rows import append_row, models_under
 from stowplan.errors import InfeasiblePlanError, StowplanError
 
 COLUMNS = (
@@ -50,20 +50,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=None, help="JSON lines, one per row")
     arguments = parser.parse_args()
     table = Table(*COLUMNS)
-    for path in sorted(p for folder in arguments.folders for p in _models(folder)):
+    for path in models_under(arguments.folders):
         if arguments.only not in path.name:
             continue
         for planner in arguments.planners.split(","):
             row = _row(path, planner, arguments)
             table.add_row(*(str(row.get(column, "")) for column in COLUMNS))
-            if arguments.out is not None:
-                with arguments.out.open("a") as file:
-                    file.write(json.dumps(row) + "\n")
+            append_row(arguments.out, row)
     Console(width=200).print(table)
-
-
-def _models(folder: Path) -> list[Path]:
-    return [folder] if folder.is_file() else list(folder.rglob("*.onnx"))
 
 
 def _row(path: Path, planner: str, arguments: argparse.Namespace) -> dict[str, object]:

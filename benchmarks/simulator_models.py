@@ -9,7 +9,6 @@ of the engine alone, warm.
 """
 
 import argparse
-import json
 import re
 from pathlib import Path
 from time import process_time
@@ -17,6 +16,7 @@ from time import process_time
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.rows import append_row, models_under
 from stowplan.api import Compiled, plan_problem, prepare
 from stowplan.errors import InternalError, StowplanError
 from stowplan.ir.program import Program
@@ -52,17 +52,16 @@ def main() -> None:
     table = Table(*COLUMNS)
     for mode in MODES:
         run(Program(()), machine_of(load_target(arguments.target), mode))
-    paths = [p for folder in arguments.folders for p in _models(folder)]
-    for path in sorted(p for p in paths if arguments.only in p.name):
+    for path in models_under(arguments.folders):
+        if arguments.only not in path.name:
+            continue
         row: dict[str, object] = {"model": path.stem}
         try:
             row |= measure(_compile(path, arguments.target, arguments.precision, {}))
         except StowplanError as error:
             row["operators"] = f"error: {str(error)[:100]}"
         table.add_row(*(str(row.get(column, "")) for column in COLUMNS))
-        if arguments.out is not None:
-            with arguments.out.open("a") as file:
-                file.write(json.dumps(row) + "\n")
+        append_row(arguments.out, row)
     console.print(table)
 
 
@@ -107,10 +106,6 @@ def _page(compiled: Compiled, result: SimResult) -> str:
     activity = activity_of(compiled.program, result)
     subject = compiled.problem.subject(compiled.wall_s)
     return render_html(build_report(subject, compiled.plan, activity, None))
-
-
-def _models(folder: Path) -> list[Path]:
-    return [folder] if folder.is_file() else list(folder.rglob("*.onnx"))
 
 
 def _compile(path: Path, target: str, precision: str | None, dims: dict[str, int]) -> Compiled:

@@ -10,7 +10,6 @@ Symbolic dimensions whose name has "seq" are bound to 128, others to 1.
 """
 
 import argparse
-import json
 import re
 import signal
 import time
@@ -22,6 +21,7 @@ from pathlib import Path
 from types import FrameType
 
 import stowplan
+from benchmarks.rows import append_row, models_under, read_rows
 from stowplan.errors import InfeasiblePlanError, StowplanError
 from stowplan.ir.traffic import peak_bytes, traffic
 
@@ -109,16 +109,11 @@ def _arguments() -> argparse.Namespace:
 
 
 def _cases(arguments: argparse.Namespace) -> Iterator[Case]:
-    models = sorted({path for folder in arguments.folders for path in _models(folder)})
     lists = (arguments.targets, arguments.sizes, arguments.weights, arguments.precisions)
-    for path in models:
+    for path in models_under(arguments.folders):
         if arguments.only in path.name:
             for choice in product(*(each.split(",") for each in lists)):
                 yield Case(str(path), *choice)
-
-
-def _models(folder: Path) -> list[Path]:
-    return [folder] if folder.is_file() else list(folder.rglob("*.onnx"))
 
 
 def _run(case: Case, prove: bool, cpu_limit_s: float) -> Row:
@@ -195,11 +190,8 @@ def _limited(seconds: float) -> Iterator[None]:
 
 
 def _read(path: Path | None) -> dict[Case, Row]:
-    if path is None or not path.exists():
-        return {}
     found = {}
-    for line in path.read_text().splitlines():
-        values = json.loads(line)
+    for values in read_rows(path):
         case = Case(**values.pop("case"))
         found[case] = Row(case, **values)
     return found
@@ -212,9 +204,7 @@ def _append(path: Path | None, row: Row) -> None:
         f"{row.status} {row.tiles:,} tiles {row.offchip_bytes:,} B {row.seconds:.1f} s {row.proof}",
         flush=True,
     )
-    if path is not None:
-        with path.open("a") as file:
-            file.write(json.dumps(asdict(row)) + "\n")
+    append_row(path, asdict(row))
 
 
 def table(rows: Mapping[Case, Row]) -> Iterator[str]:
