@@ -1,0 +1,359 @@
+"""Integer program that bounds the memory-mapping problem from below; times in cycles.
+
+Sets: accesses ``a`` (``v(a)`` storage, ``t(a)`` step), the one before and after on the same storage
+``p(a)``, ``n(a)``; steps ``t``; slots ``g`` (``mapping_instance``), ``g(t)`` that of a step.
+
+Variables:
+
+* ``x[a]`` binary: the storage is on chip while the step runs; else it is accessed in DRAM;
+* ``k[a]`` binary: it stays on chip from ``a`` to ``n(a)``;
+* ``l[a] = x[a] - k[p(a)]``: a LOAD brings it for ``a`` (no LOAD where it is defined);
+* ``s[w]`` binary per write: a STORE writes to DRAM what ``w`` wrote on chip;
+* ``z[t]`` binary: the step reads in DRAM;
+* ``run[t]``, ``lead[t]``: how long the step runs, and when it begins after its slot does;
+* ``T[g]``: how long a slot lasts; one more slot at the end for STOREs;
+* ``f[a,g]``, ``q[a,g]``: DRAM's time, and that of the queue of LOADs, that the LOAD for ``a`` takes
+  in slot ``g``; ``f0[a]``, ``q0[a]`` before ``t(a)`` begins in its own slot;
+* ``h[w,g]``: DRAM's time that the STORE of ``w`` takes.
+
+Minimise the sum of ``T`` subject to:
+
+1. *Stays.* ``k[a] <= x[a]``, ``k[a] <= x[n(a)]``; what exceeds the memory has ``x = 0``.
+2. *Current copies.* ``s[w] >= x[w] - k[a]`` for ``w`` and every access ``a`` up to the next write:
+   whatever finds it not on chip reads DRAM. ``s[w] >= x[w]`` where DRAM must hold it in the end.
+3. *Space.* In every step, what is accessed on chip, stays over it, or is being loaded fits. Of a
+   LOAD under way at least the share already loaded counts. Results that may take the place of
+   operands do not count together with those that end here.
+4. *Steps.* ``run[t] >= z[t] read + compute``, ``>= z[t] read + direct bytes / DRAM's rate``,
+   ``>= z[t] read + on-chip bytes / banks' rate``; ``z[t] >= 1 - x[a]`` for each ``a`` that reads.
+5. *Slots.* ``lead[t] >= lead[u] + run[u]`` for the steps ``u`` it waits for;
+   ``T[g] >= lead[t] + run[t]``.
+6. *DRAM.* All that a slot moves takes ``T[g]`` at most; LOADs before its step ``lead[t]``.
+7. *Queue.* The same of the queue of LOADs, whose set-up and latency count too; ``f <= q``.
+8. *Windows.* The ``f`` and ``q`` of a LOAD add up to its whole. It begins after the last write, and
+   after ``p(a)`` if that is on chip. Slots more than ``REACH`` before its use are one pool, of
+   which only DRAM's time counts.
+9. *STOREs* run after their write and are complete before a step that reads DRAM; those later than
+   ``REACH`` slots after the write are one pool.
+
+Every plan of the order in which an operand that lies on chip is accessed there is a solution whose
+objective is at most the plan's latency, so the optimum and every dual bound are lower bounds.
+Addresses, the alignment of windows to steps, the order of queues and how transfers share DRAM with
+direct accesses are left out.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from stowplan.ilp.mapping_instance import MappingInstance
+from stowplan.ilp.matrix import Matrix, Terms
+
+REACH = 12
+"""Slots before a use, and after a write, in which transfers are told apart."""
+
+
+@dataclass(slots=True)
+class MappingModel:
+    """The program and where its variables are; filled by :func:`build_mapping`, then only read.
+
+    Attributes:
+        instance: the problem.
+        matrix: the program.
+        x: column of ``x[a]`` [A].
+        k: column of ``k[a]``, -1 where there is no next access [A].
+        s: column of ``s[w]``, -1 where none is needed [A].
+        z: column of ``z[t]`` [T].
+        run: column of ``run[t]`` [T].
+        lead: column of ``lead[t]`` [T].
+        length: column of ``T[g]`` [G + 1].
+        dram: terms of 6 per slot [G + 1].
+        queue: terms of 7 per slot [G + 1].
+        loading: per step, terms of 3 for LOADs under way [T].
+        pool_in: DRAM's time that LOADs from afar take, by the last slot they may use [G + 1].
+        pool_out: DRAM's time of late STOREs, by the first slot they may use [G + 1].
+    """
+
+    instance: MappingInstance
+    matrix: Matrix
+    x: list[int] = field(default_factory=list)
+    k: list[int] = field(default_factory=list)
+    s: list[int] = field(default_factory=list)
+    z: list[int] = field(default_factory=list)
+    run: list[int] = field(default_factory=list)
+    lead: list[int] = field(default_factory=list)
+    length: list[int] = field(default_factory=list)
+    dram: list[Terms] = field(default_factory=list)
+    queue: list[Terms] = field(default_factory=list)
+    loading: list[Terms] = field(default_factory=list)
+    pool_in: list[Terms] = field(default_factory=list)
+    pool_out: list[Terms] = field(default_factory=list)
+
+
+def build_mapping(instance: MappingInstance, integer: bool) -> MappingModel:
+    """The program of the module docstring; with ``integer`` off, its linear relaxation."""
+    built = MappingModel(instance, Matrix())
+    _choices(built, integer)
+    _copies(built)
+    _steps(built)
+    _loads(built)
+    _stores(built)
+    _space(built)
+    _bandwidth(built)
+    return built
+
+
+def load_terms(built: MappingModel, access: int) -> Terms:
+    """``l[a]``."""
+    row = built.instance.accesses[access]
+    if row.defines:
+        return []
+    kept = built.k[row.before] if row.before >= 0 else -1
+    return [(built.x[access], 1.0)] + ([(kept, -1.0)] if kept >= 0 else [])
+
+
+def _choices(built: MappingModel, integer: bool) -> None:
+    """Columns, and 1."""
+    instance, matrix = built.instance, built.matrix
+    for a, access in enumerate(instance.accesses):
+        most = 1.0 if instance.fits(a) else 0.0
+        built.x.append(matrix.column(0.0, most, integer=integer))
+        built.k.append(matrix.column(0.0, most, integer=integer) if access.after >= 0 else -1)
+        ends = instance.storages[access.storage].ends_in_dram
+        stored = access.writes and (access.after >= 0 or ends)
+        built.s.append(matrix.column(0.0, most, integer=False) if stored else -1)
+    for a, access in enumerate(instance.accesses):
+        if access.after >= 0:
+            matrix.at_least([(built.x[a], 1.0), (built.k[a], -1.0)], 0.0)
+            matrix.at_least([(built.x[access.after], 1.0), (built.k[a], -1.0)], 0.0)
+    for _ in range(instance.slots + 1):
+        built.length.append(matrix.column(cost=1.0))
+        built.dram.append([])
+        built.queue.append([])
+        built.pool_in.append([])
+        built.pool_out.append([])
+    built.loading = [[] for _ in instance.steps]
+
+
+def _copies(built: MappingModel) -> None:
+    """2."""
+    instance, matrix = built.instance, built.matrix
+    for w, stored in enumerate(built.s):
+        if stored < 0:
+            continue
+        own = [(stored, 1.0), (built.x[w], -1.0)]
+        for a in _version(instance, w):
+            matrix.at_least([*own, (built.k[a], 1.0)], 0.0)
+        last = instance.accesses[w]
+        while last.after >= 0 and not instance.accesses[last.after].writes:
+            last = instance.accesses[last.after]
+        if last.after < 0 and instance.storages[last.storage].ends_in_dram:
+            matrix.at_least(own, 0.0)
+
+
+def _version(instance: MappingInstance, write: int) -> Iterable[int]:
+    """``write`` and the accesses after it that see what it wrote and have a next one."""
+    a = write
+    while instance.accesses[a].after >= 0:
+        yield a
+        a = instance.accesses[a].after
+        if instance.accesses[a].writes:
+            return
+
+
+def _steps(built: MappingModel) -> None:
+    """4, 5 and what steps add to 6."""
+    instance, matrix, pace = built.instance, built.matrix, built.instance.pace
+    rate, banks = pace.dram_bytes_per_cycle, pace.bank_bytes_per_cycle
+    for step in instance.steps:
+        read = matrix.column(0.0, 1.0)
+        run = matrix.column(float(step.compute_cycles))
+        lead = matrix.column()
+        built.z.append(read)
+        built.run.append(run)
+        built.lead.append(lead)
+        base = [(run, 1.0), (read, -float(pace.read_cycles))]
+        matrix.at_least(base, float(step.compute_cycles))
+        direct, onchip = 0.0, []
+        saved: Terms = []
+        for a in step.accesses:
+            access = instance.accesses[a]
+            direct += access.direct_bytes / rate
+            saved.append((built.x[a], access.direct_bytes / rate))
+            if banks:
+                onchip.append((built.x[a], -access.onchip_bytes / banks))
+            if access.read_bytes:
+                matrix.at_least([(read, 1.0), (built.x[a], 1.0)], 1.0)
+        matrix.at_least([*base, *saved], direct)
+        if banks:
+            matrix.at_least([*base, *onchip], 0.0)
+        for u in step.waits:
+            matrix.at_least([(lead, 1.0), (built.lead[u], -1.0), (built.run[u], -1.0)], 0.0)
+        matrix.at_least([(built.length[step.slot], 1.0), (lead, -1.0), (run, -1.0)], 0.0)
+        # Time in DRAM is direct - saved; the constant goes to a column fixed to one.
+        built.dram[step.slot] += [(column, -weight) for column, weight in saved]
+        built.dram[step.slot].append((matrix.one, direct))
+        if step.streamed_bytes:
+            built.pool_in[step.slot].append((matrix.one, step.streamed_bytes / rate))
+
+
+def _loads(built: MappingModel) -> None:
+    """8, and what LOADs add to 3, 6 and 7."""
+    instance = built.instance
+    for a, access in enumerate(instance.accesses):
+        if not access.defines and instance.fits(a):
+            _load(built, a)
+
+
+def _load(built: MappingModel, a: int) -> None:
+    instance, matrix, pace = built.instance, built.matrix, built.instance.pace
+    access = instance.accesses[a]
+    storage = instance.storages[access.storage]
+    moving = storage.moved_bytes / pace.dram_bytes_per_cycle
+    busy = moving + pace.load_cycles
+    own = instance.steps[access.step].slot
+    written = instance.last_write(a)
+    first = 0
+    if written >= 0:
+        after = instance.accesses[written].step + 1
+        first = instance.steps[after].slot if after <= access.step else own
+    near = max(first, own - REACH)
+    wanted = load_terms(built, a)
+    moved: Terms = [(column, -moving * weight) for column, weight in wanted]
+    taken: Terms = [(column, -busy * weight) for column, weight in wanted]
+    # The place is taken in the last step of a slot by what has been loaded until then.
+    ends = _last_steps(instance)
+    space = storage.size_bytes / pace.capacity_bytes
+    loaded: Terms = []
+    before = access.before if access.before >= 0 and access.before != written else -1
+    if near > first:
+        column = matrix.column()
+        built.pool_in[near - 1].append((column, moving))
+        moved.append((column, moving))
+        taken.append((column, busy))
+        loaded.append((column, space))
+    for g in range(near, own):
+        f, q = matrix.column(), matrix.column()
+        moved.append((f, 1.0))
+        taken.append((q, 1.0))
+        built.dram[g].append((f, 1.0))
+        built.queue[g].append((q, 1.0))
+        matrix.at_least([(q, 1.0), (f, -1.0)], 0.0)
+        loaded.append((q, space / busy))
+        if ends[g] < access.step:
+            built.loading[ends[g]] += loaded
+        if before >= 0 and g == instance.steps[instance.accesses[before].step].slot:
+            # Not before the last access if that is on chip.
+            terms = [(column, -weight / space) for column, weight in loaded]
+            matrix.at_least([*terms, (built.x[before], -1.0)], -1.0)
+    f, q = matrix.column(), matrix.column()
+    moved.append((f, 1.0))
+    taken.append((q, 1.0))
+    built.dram[own].append((f, 1.0))
+    built.queue[own].append((q, 1.0))
+    matrix.at_least([(q, 1.0), (f, -1.0)], 0.0)
+    matrix.at_least([(built.lead[access.step], 1.0), (f, -1.0)], 0.0)
+    matrix.at_least([(built.lead[access.step], 1.0), (q, -1.0)], 0.0)
+    matrix.equal(moved, 0.0)
+    matrix.equal(taken, 0.0)
+
+
+def _last_steps(instance: MappingInstance) -> list[int]:
+    ends = [0] * instance.slots
+    for t, step in enumerate(instance.steps):
+        ends[step.slot] = t
+    return ends
+
+
+def _stores(built: MappingModel) -> None:
+    """9, and what STOREs add to 6."""
+    instance, matrix = built.instance, built.matrix
+    for w, stored in enumerate(built.s):
+        if stored < 0 or not instance.fits(w):
+            continue
+        access = instance.accesses[w]
+        moving = instance.storages[access.storage].moved_bytes
+        time = moving / instance.pace.dram_bytes_per_cycle
+        after = access.step + 1
+        first = instance.steps[after].slot if after < len(instance.steps) else instance.slots
+        last = min(instance.slots, first + REACH)
+        columns = []
+        for g in range(first, last + 1):
+            h = matrix.column()
+            columns.append(h)
+            built.dram[g].append((h, 1.0))
+        terms: Terms = [(h, 1.0) for h in columns] + [(stored, -time)]
+        if last < instance.slots:
+            late = matrix.column()
+            terms.append((late, 1.0))
+            built.pool_out[last + 1].append((late, 1.0))
+        matrix.at_least(terms, 0.0)
+        for a in _version(instance, w):
+            due = instance.steps[instance.accesses[instance.accesses[a].after].step].slot
+            if due > last:
+                continue
+            early: Terms = [(h, 1.0) for h in columns[: due - first + 1]]
+            matrix.at_least([*early, (built.x[w], -time), (built.k[a], time)], 0.0)
+
+
+def _space(built: MappingModel) -> None:
+    """3."""
+    instance, matrix = built.instance, built.matrix
+    passing: list[Terms] = [[] for _ in instance.steps]
+    for a, access in enumerate(instance.accesses):
+        if access.after >= 0 and instance.fits(a):
+            for t in range(access.step + 1, instance.accesses[access.after].step):
+                passing[t].append((built.k[a], _share(instance, a)))
+    for t, step in enumerate(instance.steps):
+        common = passing[t] + built.loading[t]
+        common += [
+            (built.x[a], _share(instance, a))
+            for a in step.accesses
+            if a not in step.replaced and a not in step.replacing and instance.fits(a)
+        ]
+        old = [(built.x[a], _share(instance, a)) for a in step.replaced if instance.fits(a)]
+        new = [(built.x[a], _share(instance, a)) for a in step.replacing if instance.fits(a)]
+        stay = [
+            (built.k[a], _share(instance, a))
+            for a in step.replaced
+            if built.k[a] >= 0 and instance.fits(a)
+        ]
+        matrix.at_most([*common, *old], 1.0)
+        if new:
+            matrix.at_most([*common, *new, *stay], 1.0)
+
+
+def _share(instance: MappingInstance, access: int) -> float:
+    """Share of fast memory that the storage of ``access`` takes."""
+    storage = instance.storages[instance.accesses[access].storage]
+    return storage.size_bytes / instance.pace.capacity_bytes
+
+
+def _bandwidth(built: MappingModel) -> None:
+    """6, 7 and the pools."""
+    matrix, slots = built.matrix, built.instance.slots
+    early = late = -1
+    for g in range(slots + 1):
+        length = built.length[g]
+        terms: Terms = [(length, 1.0)]
+        # Pools of LOADs: what earlier slots have moved in advance, less what was due by now.
+        if any(built.pool_in[g:]):
+            ahead, rest = matrix.column(), matrix.column()
+            terms.append((ahead, -1.0))
+            balance: Terms = [(ahead, 1.0), (rest, -1.0)]
+            balance += [(early, 1.0)] if early >= 0 else []
+            balance += [(column, -weight) for column, weight in built.pool_in[g]]
+            matrix.equal(balance, 0.0)
+            early = rest
+        if late >= 0 or built.pool_out[g]:
+            behind, rest = matrix.column(), matrix.column()
+            terms.append((behind, -1.0))
+            owed: Terms = [(column, weight) for column, weight in built.pool_out[g]]
+            owed += [(late, 1.0)] if late >= 0 else []
+            matrix.equal([*owed, (behind, -1.0), (rest, -1.0)], 0.0)
+            late = rest
+        matrix.at_least(terms + [(column, -weight) for column, weight in built.dram[g]], 0.0)
+        if built.queue[g]:
+            queue = [(column, -weight) for column, weight in built.queue[g]]
+            matrix.at_least([(length, 1.0), *queue], 0.0)
+    if late >= 0:
+        matrix.at_most([(late, 1.0)], 0.0)
