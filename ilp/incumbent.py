@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from stowplan.errors import UsageError
-from stowplan.ilp.clock import planning_seconds
 from stowplan.ilp.milp import Limits
 from stowplan.ilp.schedule import Schedule
 from stowplan.ir.graph import Graph
 from stowplan.ir.plan import Plan, Proof, TransferKind
 from stowplan.ir.traffic import peak_bytes, traffic
 from stowplan.passes.assemble import assemble_plan
+from stowplan.passes.clock import planning_seconds
 from stowplan.passes.greedy import plan_greedy
 from stowplan.passes.latency import LatencyModel, latency_model
 from stowplan.passes.planner import PlanOptions, Progress

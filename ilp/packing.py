@@ -14,10 +14,10 @@ from math import gcd
 from ortools.sat.python import cp_model
 
 from stowplan.ilp import allocate_pack
-from stowplan.ilp.clock import planning_seconds
 from stowplan.ilp.cpsat import run_cpsat
 from stowplan.ilp.milp import Limits
 from stowplan.ilp.schedule import Schedule, load_bytes, occupancy
+from stowplan.passes.clock import planning_seconds
 from stowplan.passes.problem import PlanningProblem
 
 FIRST_EFFORT = 0.1

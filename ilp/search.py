@@ -39,10 +39,10 @@ from numpy.typing import NDArray
 
 from stowplan.errors import InternalError
 from stowplan.ilp import search_kernels as kernels
-from stowplan.ilp.clock import planning_seconds
 from stowplan.ilp.region import Cut, Pairs, State
 from stowplan.ilp.schedule import Schedule, stays_from_spans
 from stowplan.ilp.search_kernels import Layer, Region, Scratch
+from stowplan.passes.clock import planning_seconds
 from stowplan.passes.problem import PlanningProblem
 
 NOTHING_LOST = 1 << 62

@@ -13,7 +13,6 @@ order, each reading its operands from DRAM and leaving its results there).
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import product
-from time import monotonic
 
 from stowplan.errors import InternalError, UsageError
 from stowplan.ir.graph import Graph
@@ -21,6 +20,7 @@ from stowplan.ir.memory import MemorySpec
 from stowplan.ir.plan import Plan, Proof
 from stowplan.ir.traffic import peak_bytes, traffic
 from stowplan.passes.assemble import assemble_plan
+from stowplan.passes.clock import planning_seconds
 from stowplan.passes.energy import energy_bound, energy_model
 from stowplan.passes.greedy_gaps import (
     Kept,
@@ -62,12 +62,12 @@ def plan_greedy(graph: Graph, target: Target, options: PlanOptions) -> Plan:
         if choice not in SETTINGS.get(name, ()):
             known = "; ".join(f"{key} = {' or '.join(vs)}" for key, vs in SETTINGS.items())
             raise UsageError(f"planner {NAME!r} has no setting {name}={choice}; it has {known}")
-    began = monotonic()
+    began = planning_seconds()
     problem = planning_problem(graph, target.memory_spec(options.track_weights))
     problem.check_fits()
     search = _Search(problem, options, _judge(problem, target, options))
     for _ in search.by_traffic() if search.traffic_only else search.all_orders():
-        if monotonic() - began > options.time_limit_s or options.cancelled():
+        if planning_seconds() - began > options.time_limit_s or options.cancelled():
             break
     placement = search.placement
     if placement is None:
@@ -79,7 +79,7 @@ def plan_greedy(graph: Graph, target: Target, options: PlanOptions) -> Plan:
         value=value,
         lower_bound=bound,
         bound_source=source,
-        wall_s=monotonic() - began,
+        wall_s=planning_seconds() - began,
     )
     options.on_progress(Progress("candidate orders", value, bound, proof.wall_s))
     return replace(plan, proof=proof)

@@ -4,7 +4,7 @@ import time
 
 import numba
 
-from stowplan.ilp.clock import planning_seconds
+from stowplan.passes.clock import planning_seconds
 
 
 def test_clock_stands_still_while_numba_compiles() -> None:
