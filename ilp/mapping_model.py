@@ -69,6 +69,7 @@ class MappingModel:
         dram: terms of 6 per slot [G + 1].
         queue: terms of 7 per slot [G + 1].
         loading: per step, terms of 3 for LOADs under way [T].
+        due: per step, the columns ``f0``, ``q0`` of its LOADs [T].
         pool_in: DRAM's time that LOADs from afar take, by the last slot they may use [G + 1].
         pool_out: DRAM's time of late STOREs, by the first slot they may use [G + 1].
     """
@@ -85,6 +86,7 @@ class MappingModel:
     dram: list[Terms] = field(default_factory=list)
     queue: list[Terms] = field(default_factory=list)
     loading: list[Terms] = field(default_factory=list)
+    due: list[list[tuple[int, int]]] = field(default_factory=list)
     pool_in: list[Terms] = field(default_factory=list)
     pool_out: list[Terms] = field(default_factory=list)
 
@@ -95,7 +97,7 @@ def build_mapping(instance: MappingInstance, integer: bool) -> MappingModel:
     _choices(built, integer)
     _copies(built)
     _steps(built)
-    _loads(built)
+    _loads(built, integer)
     _stores(built)
     _space(built)
     _bandwidth(built)
@@ -132,6 +134,7 @@ def _choices(built: MappingModel, integer: bool) -> None:
         built.pool_in.append([])
         built.pool_out.append([])
     built.loading = [[] for _ in instance.steps]
+    built.due = [[] for _ in instance.steps]
 
 
 def _copies(built: MappingModel) -> None:
@@ -196,15 +199,20 @@ def _steps(built: MappingModel) -> None:
             built.pool_in[step.slot].append((matrix.one, step.streamed_bytes / rate))
 
 
-def _loads(built: MappingModel) -> None:
+def _loads(built: MappingModel, integer: bool) -> None:
     """8, and what LOADs add to 3, 6 and 7."""
     instance = built.instance
     for a, access in enumerate(instance.accesses):
         if not access.defines and instance.fits(a):
-            _load(built, a)
+            _load(built, a, integer)
+    for t, due in enumerate(built.due):
+        if due:
+            lead = (built.lead[t], 1.0)
+            built.matrix.at_least([lead, *((f, -1.0) for f, _ in due)], 0.0)
+            built.matrix.at_least([lead, *((q, -1.0) for _, q in due)], 0.0)
 
 
-def _load(built: MappingModel, a: int) -> None:
+def _load(built: MappingModel, a: int, integer: bool) -> None:
     instance, matrix, pace = built.instance, built.matrix, built.instance.pace
     access = instance.accesses[a]
     storage = instance.storages[access.storage]
@@ -230,7 +238,7 @@ def _load(built: MappingModel, a: int) -> None:
         built.pool_in[near - 1].append((column, moving))
         moved.append((column, moving))
         taken.append((column, busy))
-        loaded.append((column, space))
+        loaded.append((column, -1.0))
     for g in range(near, own):
         f, q = matrix.column(), matrix.column()
         moved.append((f, 1.0))
@@ -238,21 +246,21 @@ def _load(built: MappingModel, a: int) -> None:
         built.dram[g].append((f, 1.0))
         built.queue[g].append((q, 1.0))
         matrix.at_least([(q, 1.0), (f, -1.0)], 0.0)
-        loaded.append((q, space / busy))
+        loaded.append((q, -1.0 / busy))
+        reserved = matrix.column(0.0, 1.0, integer=integer)
+        matrix.at_least([(reserved, 1.0), *loaded], 0.0)
         if ends[g] < access.step:
-            built.loading[ends[g]] += loaded
+            built.loading[ends[g]].append((reserved, space))
         if before >= 0 and g == instance.steps[instance.accesses[before].step].slot:
             # Not before the last access if that is on chip.
-            terms = [(column, -weight / space) for column, weight in loaded]
-            matrix.at_least([*terms, (built.x[before], -1.0)], -1.0)
+            matrix.at_most([(reserved, 1.0), (built.x[before], 1.0)], 1.0)
     f, q = matrix.column(), matrix.column()
     moved.append((f, 1.0))
     taken.append((q, 1.0))
     built.dram[own].append((f, 1.0))
     built.queue[own].append((q, 1.0))
     matrix.at_least([(q, 1.0), (f, -1.0)], 0.0)
-    matrix.at_least([(built.lead[access.step], 1.0), (f, -1.0)], 0.0)
-    matrix.at_least([(built.lead[access.step], 1.0), (q, -1.0)], 0.0)
+    built.due[access.step].append((f, q))
     matrix.equal(moved, 0.0)
     matrix.equal(taken, 0.0)
 
