@@ -14,7 +14,7 @@ from stowplan.report.data import Execution, Report
 from stowplan.report.html import render_html
 from stowplan.report.quantities import human_bytes, human_time, percent
 from stowplan.report.svg import render_svg
-from stowplan.report.text import summary_lines
+from stowplan.report.text import objective_line, summary_lines
 from stowplan.report.trace import render_trace
 
 HOSTILE = '</script><img src=x onerror="alert(1)">'
@@ -155,3 +155,16 @@ def test_time_for_people(seconds: float, text: str) -> None:
 )
 def test_share_for_people(share: float, text: str) -> None:
     assert percent(share) == text
+
+
+@pytest.mark.parametrize("tiled", [False, True])
+@pytest.mark.parametrize("proven", [False, True])
+def test_proofs_of_tiled_graphs_are_said_to_hold_for_their_tiling(
+    tiled: bool, proven: bool
+) -> None:
+    report = sample_report()
+    shown = replace(report, summary=replace(report.summary, tiled=tiled, proven=proven, gap=0.25))
+    line = objective_line(shown.summary)
+    assert ("for this tiling" in line) == tiled
+    assert ("proven optimal" in line) == proven
+    assert ("for this tiling" in render_html(shown)) == tiled

@@ -130,6 +130,7 @@ def _summary(
         bound=proof.lower_bound,
         gap=proof.gap,
         proven=proof.lower_bound >= proof.value,
+        tiled=any(op.parent is not None for op in subject.graph.operators),
         checked=True,
         cycles=activity.cycles,
         wall_s=subject.wall_s,

@@ -50,7 +50,8 @@ class Summary:
         objective: value of the objective the planner minimised.
         bound: proven lower bound on it.
         gap: (objective - bound) / objective.
-        proven: the bound meets the objective: no plan is better.
+        proven: the bound meets the objective: no plan is better, of a tiled graph none of its
+            tiling.
         checked: the independent checker found no violation.
         cycles: simulated core cycles.
         wall_s: seconds from reading the model to the last result.
@@ -69,6 +70,7 @@ class Summary:
         execution: outcome of the functional proof, if it was asked for.
         fusion: the groups of layers that run depth-first, in words.
         warnings: what the importer had to say.
+        tiled: operators were split into tiles; bound, gap and proof hold for these tiles only.
     """
 
     status: str
@@ -103,6 +105,7 @@ class Summary:
     execution: Execution | None = None
     fusion: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    tiled: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from stowplan.report.data import OperatorRow, Report, Span, Summary
 from stowplan.report.quantities import human_bytes, human_time, model_title, percent
 from stowplan.report.simulation import simulation_page
-from stowplan.report.text import OBJECTIVE_TITLES, execution_line
+from stowplan.report.text import OBJECTIVE_TITLES, execution_line, verdict
 from stowplan.version import VERSION
 
 CATEGORIES = ("input", "weight", "activation", "output", "state", "workspace", "reload")
@@ -80,7 +80,8 @@ def _pills(summary: Summary) -> list[Pill]:
     if summary.checked:
         pills.append(Pill("checked", "good", "the independent checker found no violation"))
     if summary.proven:
-        pills.append(Pill("optimal", "good", "the proven bound meets the plan's objective"))
+        text = "optimal for this tiling" if summary.tiled else "optimal"
+        pills.append(Pill(text, "good", "the proven bound meets the plan's objective"))
     else:
         pills.append(Pill(f"gap {percent(summary.gap or 0)}", "warn", "distance to the bound"))
     if summary.execution is not None:
@@ -123,13 +124,12 @@ def _offchip_tile(summary: Summary) -> Tile:
 
 
 def _objective_tile(summary: Summary) -> Tile:
-    verdict = "proven optimal" if summary.proven else f"gap {percent(summary.gap or 0)}"
     return Tile(
         "Objective",
         f"{summary.objective:,}",
         (
             OBJECTIVE_TITLES[summary.objective_name],
-            f"bound {summary.bound:,}: {verdict}",
+            f"bound {summary.bound:,}: {verdict(summary)}",
             f"bound from {summary.bound_source}",
         ),
     )

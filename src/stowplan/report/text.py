@@ -44,11 +44,17 @@ def objective_line(summary: Summary) -> str:
     """Objective, bound and gap in one line."""
     title = OBJECTIVE_TITLES[summary.objective_name]
     if summary.proven:
-        return f"{summary.objective:,} {title}, proven optimal ({summary.bound_source})"
+        return f"{summary.objective:,} {title}, {verdict(summary)} ({summary.bound_source})"
     return (
         f"{summary.objective:,} {title}, bound {summary.bound:,} ({summary.bound_source}), "
-        f"gap {percent(summary.gap or 0)}"
+        f"{verdict(summary)}"
     )
+
+
+def verdict(summary: Summary) -> str:
+    """Optimal or by how much perhaps not; of a tiled graph among the plans of its tiling only."""
+    found = "proven optimal" if summary.proven else f"gap {percent(summary.gap or 0)}"
+    return f"{found} for this tiling" if summary.tiled else found
 
 
 def execution_line(execution: Execution) -> str:
