@@ -7,7 +7,7 @@ from stowplan.simulator.machine import Machine
 
 def needs_compiling(machine: Machine) -> bool:
     """Whether simulating on ``machine`` compiles first because no cache holds its kernel yet."""
-    if machine.dram is not None or machine.interleaved:
+    if machine.detailed:
         from stowplan.simulator.detail_kernels import run
     else:
         from stowplan.simulator.kernels import run

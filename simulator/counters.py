@@ -255,10 +255,14 @@ def buckets(program: Program, timing: Timing, count: int = BUCKETS) -> tuple[Buc
     queues = 2 + 2 * program.cores
     active = [[0] * queues for _ in range(count)]
     moved = [[0, 0] for _ in range(count)]
+    # Until when a queue has been counted: transfers of several channels overlap.
+    counted = [0] * queues
     for command, start, end in zip(program.commands, timing.start, timing.end, strict=True):
-        for i, first, last in _slices(bounds, start, end):
-            for queue in command.queues:
+        for queue in command.queues:
+            for i, first, last in _slices(bounds, max(start, counted[queue]), end):
                 active[i][queue] += last - first
+            counted[queue] = max(counted[queue], end)
+        for i, first, last in _slices(bounds, start, end):
             for side, size in enumerate((command.read_bytes, command.written_bytes)):
                 before = size * (first - start) // (end - start)
                 moved[i][side] += size * (last - start) // (end - start) - before

@@ -2,6 +2,7 @@
 
 from fractions import Fraction
 from itertools import accumulate
+from typing import get_args
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from stowplan.simulator.dram_rules import rules_of
 from stowplan.simulator.kernels import Ints, Queues, State
 from stowplan.simulator.machine import DramLink, Machine
 from stowplan.targets.dram_presets import load_dram
+from stowplan.targets.target import Priority
 
 STREAM = 1 << 14
 """Requests a channel's stream has room for, at least; then those done with are forgotten."""
@@ -32,7 +34,8 @@ def run_detailed(
         state.accesses[:] = [computing_cycles(c) for c in commands]
     engines = state.command.shape[0]
     numbers, memory = _numbers(machine), _memory(machine, engines)
-    cycles = int(detailed.run(queues, state, numbers, _detail(program, machine, engines), memory))
+    detail = _detail(program, machine, engines, state.delay)
+    cycles = int(detailed.run(queues, state, numbers, detail, memory))
     if link is None or cycles < 0:
         return cycles, None, 0
     counts, clocks = _settle(memory, -(-cycles * numbers.clocks // numbers.cycles))
@@ -75,6 +78,8 @@ def _numbers(machine: Machine) -> detailed.Numbers:
         access=organisation.access_bytes,
         groups=organisation.bank_groups,
         group_banks=organisation.banks_per_group,
+        channels=machine.channels,
+        priority=get_args(Priority).index(machine.priority),
     )
 
 
@@ -100,7 +105,7 @@ def _memory(machine: Machine, engines: int) -> detailed.Memory:
     )
 
 
-def _detail(program: Program, machine: Machine, engines: int) -> detailed.Detail:
+def _detail(program: Program, machine: Machine, engines: int, delay: Ints) -> detailed.Detail:
     commands = program.commands
     segments = [list(segments_of(c, _link(machine))) if machine.dram else [] for c in commands]
     flat = [segment for own in segments for segment in own]
@@ -136,6 +141,8 @@ def _detail(program: Program, machine: Machine, engines: int) -> detailed.Detail
         moved=zeros[9],
         whole=np.zeros(engines, dtype=np.int64),
         taken=np.zeros(machine.banks, dtype=np.int64),
+        later=np.zeros(engines, dtype=np.int64),
+        rest=delay - _integers([command.setup_cycles for command in commands]),
     )
 
 

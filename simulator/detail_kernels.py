@@ -1,4 +1,4 @@
-"""Numba kernel of the machine model with full DRAM, banks by address, or both.
+"""Numba kernel of the machine model with full DRAM, banks by address, channels and priorities.
 
 ``stowplan.simulator.machine`` states the model. Between two events (a start, the end of a delay, an
 access that starts or completes, a byte that moves over a port) nothing changes, so the kernel jumps
@@ -14,9 +14,11 @@ from stowplan.simulator.kernels import (
     BANK,
     BUSY,
     DELAY,
+    DONE,
     DRAM,
-    FIRST_UNIT,
     HELD,
+    PRIORITY,
+    SETUP,
     STORE,
     UNITS,
     WEIGHT,
@@ -55,6 +57,8 @@ class Numbers(NamedTuple):
         access: bytes of an access.
         groups: bank groups of a rank of the DRAM.
         group_banks: banks of a group.
+        channels: engines of each DMA direction, dma-in first; computing units follow.
+        priority: 0 shared, 1 demand, 2 loads first, 3 stores first.
     """
 
     bytes_per_cycle: int
@@ -72,6 +76,8 @@ class Numbers(NamedTuple):
     access: int
     groups: int
     group_banks: int
+    channels: int
+    priority: int
 
 
 class Detail(NamedTuple):
@@ -102,6 +108,8 @@ class Detail(NamedTuple):
         moved: the same since the command started [E].
         whole: 1 if every walk gets its words in this cycle [E].
         taken: ports of each bank taken in this cycle [N].
+        later: 1 where others go first [E].
+        rest: cycles of delay after the set-up of descriptors [C].
     """
 
     segment_begin: Ints
@@ -128,6 +136,8 @@ class Detail(NamedTuple):
     moved: Ints
     whole: Ints
     taken: Ints
+    later: Ints
+    rest: Ints
 
 
 class Memory(NamedTuple):
@@ -158,17 +168,68 @@ def run(queues: Queues, state: State, numbers: Numbers, detail: Detail, memory: 
             _deliver(queues, state, numbers, detail, memory, now)
         start(queues, state, now)
         _prepare(queues, state, numbers, detail, now)
+        if numbers.priority:
+            _rank(queues, state, numbers, detail)
         _grant(queues, state, numbers, detail, now)
         span = _span(queues, state, numbers, detail)
         if numbers.full and span != 1:
             span = _look_ahead(numbers, detail, memory, now, span)
         if span < 0:
             return -1
-        account(queues, state, span)
+        if numbers.channels == 1:
+            account(queues, state, span)
+        else:
+            _account_channels(queues, state, span)
         _issue(state, numbers, detail, memory, now)
         now += span
         left -= _advance(queues, state, numbers, detail, now, span)
     return now
+
+
+@_kernel
+def _account_channels(queues: Queues, state: State, span: int) -> None:
+    """Book ``span`` cycles; a direction spends them as the transfer that has run longest does."""
+    engines = state.command.shape[0]
+    engine = 0
+    while engine < engines:
+        line = queues.line[engine]
+        shown, waiting = engine, -1
+        while engine < engines and queues.line[engine] == line:
+            command = int(state.command[engine])
+            if command < 0:
+                waiting = engine if waiting < 0 else waiting
+            else:
+                if not second(queues, engine, command):
+                    state.spent[command, state.cause[engine]] += span
+                oldest = int(state.command[shown])
+                if oldest < 0 or state.start[command] < state.start[oldest]:
+                    shown = engine
+            engine += 1
+        state.causes[line, state.cause[shown]] += span
+        if waiting >= 0 and state.cause[waiting] != DONE:
+            command = int(queues.queue[state.position[line]])
+            if not second(queues, waiting, command):
+                state.spent[command, state.cause[waiting]] += span
+
+
+@_kernel
+def _rank(queues: Queues, state: State, numbers: Numbers, detail: Detail) -> None:
+    """Decide which transfers go first."""
+    first = 2 * numbers.channels
+    for engine in range(first):
+        stores = engine >= numbers.channels
+        detail.later[engine] = numbers.priority == 1 or stores == (numbers.priority == 2)
+    if numbers.priority != 1:
+        return
+    for engine in range(first, state.command.shape[0]):
+        line = queues.line[engine]
+        if state.command[engine] >= 0 or state.position[line] == queues.queue_begin[line + 1]:
+            continue
+        command = queues.queue[state.position[line]]
+        for wait in range(state.met[command], queues.wait_begin[command + 1]):
+            for other in range(first):
+                if state.command[other] == queues.waits[wait]:
+                    detail.later[other] = 0
 
 
 @_inlined
@@ -204,8 +265,8 @@ def _deliver(
                 link.calendar[clock & (slots - 1), engine] = 0
                 link.marks[dram.PENDING] -= count
                 detail.flying[engine] -= count
-                if engine == 0 and queues.kind[state.command[0]] != WEIGHT:
-                    detail.inbox[0] += count * numbers.access
+                if engine < numbers.channels and queues.kind[state.command[engine]] != WEIGHT:
+                    detail.inbox[engine] += count * numbers.access
         link.marks[dram.FIRST] = _next_pending(link, clock)
 
 
@@ -264,8 +325,8 @@ def _active(queues: Queues, state: State, engine: int) -> int:
 @_kernel
 def _grant(queues: Queues, state: State, numbers: Numbers, detail: Detail, now: int) -> None:
     """What everything that runs gets in this cycle, and its cause."""
-    sharers = 0
     engines = state.command.shape[0]
+    first = 2 * numbers.channels
     for engine in range(engines):
         state.flow[engine] = 0
         state.grant[engine] = 0
@@ -273,35 +334,21 @@ def _grant(queues: Queues, state: State, numbers: Numbers, detail: Detail, now: 
         detail.move[engine] = 0
         detail.whole[engine] = 0
         command = state.command[engine]
-        if command < 0:
-            continue
-        state.cause[engine] = DELAY if state.delay[command] > 0 else BUSY
-        command = _active(queues, state, engine)
-        if command < 0:
-            continue
-        if numbers.full:
-            _choose_accesses(queues, state, numbers, detail, engine, command)
-        elif state.units[command] > 0:
-            sharers += 1
+        if command >= 0:
+            state.cause[engine] = DELAY if state.delay[command] > 0 else BUSY
+            if state.delay[command] > detail.rest[command]:
+                state.cause[engine] = SETUP
     if numbers.interleaved:
         detail.taken[:] = 0
-    free = numbers.banks * numbers.ports
-    for engine in range(engines):
-        command = _active(queues, state, engine)
-        if command < 0:
-            continue
-        if not numbers.full and state.units[command] > 0:
-            _share_bandwidth(state, numbers, sharers, engine, command)
-        if engine < FIRST_UNIT:
-            if numbers.full:
-                free -= _move_full(queues, state, numbers, detail, engine, command, free)
-            elif state.units[command] > 0 and queues.kind[command] != WEIGHT:
-                free -= _move_share(state, numbers, detail, sharers, engine, command, free)
+    if numbers.full:
+        free = _serve_full(queues, state, numbers, detail, now)
+    else:
+        free = _serve_bandwidth(queues, state, numbers, detail)
     if not numbers.interleaved:
         share_banks(queues, state, free)
         return
-    for turn in range(engines - FIRST_UNIT):
-        engine = FIRST_UNIT + (now + turn) % (engines - FIRST_UNIT)
+    for turn in range(engines - first):
+        engine = first + (now + turn) % (engines - first)
         command = int(state.command[engine])
         if command >= 0 and second(queues, engine, command):
             state.cause[engine] = HELD
@@ -311,29 +358,94 @@ def _grant(queues: Queues, state: State, numbers: Numbers, detail: Detail, now: 
                 state.cause[engine] = BANK
 
 
+@_kernel
+def _serve_full(queues: Queues, state: State, numbers: Numbers, detail: Detail, now: int) -> int:
+    """Full mode: accesses that start, bytes that move; ports left."""
+    channels = numbers.channels
+    pending = False
+    for engine in range(state.command.shape[0]):
+        command = _active(queues, state, engine)
+        if command >= 0 and not detail.later[engine] and detail.left[engine] > 0:
+            pending = True
+        if command >= 0 and engine >= 2 * channels:
+            count = min(numbers.per_cycle, detail.left[engine])
+            detail.issue[engine] = min(count, numbers.outstanding - detail.flying[engine])
+            if state.accesses[command] == 0:
+                state.cause[engine] = DRAM
+    free = numbers.banks * numbers.ports
+    for later in range(2 if numbers.priority else 1):
+        for turn in range(2 * channels):
+            direction = turn // channels
+            engine = direction * channels + (now + turn) % channels
+            command = _active(queues, state, engine)
+            if command < 0 or detail.later[engine] != later:
+                continue
+            if not (later and pending):
+                _choose_accesses(queues, state, numbers, detail, engine, command)
+            if detail.issue[engine] == 0:
+                held = later and pending and detail.left[engine] > 0
+                state.cause[engine] = PRIORITY if held else DRAM
+            free -= _move_full(queues, state, numbers, detail, engine, command, free)
+    return free
+
+
+@_inlined
+def _of_direction(values: Ints, engine: int, channels: int) -> int:
+    """Sum over the channels beside ``engine``, itself included."""
+    begin = engine // channels * channels
+    total = 0
+    for other in range(begin, begin + channels):
+        total += values[other]
+    return total
+
+
 @_inlined
 def _choose_accesses(
     queues: Queues, state: State, numbers: Numbers, detail: Detail, engine: int, command: int
 ) -> None:
-    """Full mode: accesses that start in this cycle."""
-    count = min(numbers.per_cycle, detail.left[engine])
-    count = min(count, numbers.outstanding - detail.flying[engine])
+    """Full mode: accesses of a transfer that start in this cycle."""
+    started = _of_direction(detail.issue, engine, numbers.channels)
+    flying = _of_direction(detail.flying, engine, numbers.channels)
+    count = min(numbers.per_cycle - started, detail.left[engine])
+    count = min(count, numbers.outstanding - flying - started)
     if queues.kind[command] == STORE:
         count = min(count, detail.staged[engine] // numbers.access)
     detail.issue[engine] = count
-    if state.accesses[command] == 0 and (engine >= FIRST_UNIT or count == 0):
-        state.cause[engine] = DRAM
+
+
+@_kernel
+def _serve_bandwidth(queues: Queues, state: State, numbers: Numbers, detail: Detail) -> int:
+    """Bandwidth mode: units offered and moved; ports left."""
+    free = numbers.banks * numbers.ports
+    units = UNITS * numbers.bytes_per_cycle
+    ahead = 0
+    for later in range(2 if numbers.priority else 1):
+        sharers = 0
+        for engine in range(state.command.shape[0]):
+            sharers += _shares(queues, state, detail, engine, later)
+        offered = units
+        for engine in range(state.command.shape[0]):
+            if not _shares(queues, state, detail, engine, later):
+                continue
+            command = state.command[engine]
+            transfer = engine < 2 * numbers.channels
+            state.flow[engine] = offered // sharers
+            if ahead:
+                state.cause[engine] = PRIORITY
+            elif state.accesses[command] == 0 and not (sharers == 1 and transfer):
+                state.cause[engine] = DRAM
+            if transfer and queues.kind[command] != WEIGHT:
+                free -= _move_share(state, numbers, detail, offered, sharers, engine, command, free)
+            units -= state.flow[engine]
+        ahead += sharers
+    return free
 
 
 @_inlined
-def _share_bandwidth(
-    state: State, numbers: Numbers, sharers: int, engine: int, command: int
-) -> None:
-    """Bandwidth mode: units offered, and their cause."""
-    state.flow[engine] = UNITS * numbers.bytes_per_cycle // sharers
-    alone = sharers == 1 and engine < FIRST_UNIT
-    if state.accesses[command] == 0 and not alone:
-        state.cause[engine] = DRAM
+def _shares(queues: Queues, state: State, detail: Detail, engine: int, later: int) -> bool:
+    """Whether a command of that class on ``engine`` shares the bandwidth."""
+    command = _active(queues, state, engine)
+    return bool(command >= 0 and state.units[command] > 0 and detail.later[engine] == later)
 
 
 @_kernel
@@ -341,6 +453,7 @@ def _move_share(
     state: State,
     numbers: Numbers,
     detail: Detail,
+    offered: int,
     sharers: int,
     engine: int,
     command: int,
@@ -356,7 +469,7 @@ def _move_share(
         state.flow[engine] = got
         detail.move[engine] = got
         return 0
-    wanted = -(-numbers.bytes_per_cycle // (sharers * numbers.width))
+    wanted = -(-offered // (UNITS * sharers * numbers.width))
     taken = min(wanted, free)
     if taken < wanted:
         state.flow[engine] = min(state.flow[engine], UNITS * taken * numbers.width)
@@ -375,10 +488,11 @@ def _move_full(
     free: int,
 ) -> int:
     """Full mode: bytes between port and scratchpad in this cycle; ports taken when spread."""
-    wanted = min(detail.inbox[engine], numbers.port)
+    port = numbers.port - _of_direction(detail.move, engine, numbers.channels)
+    wanted = min(detail.inbox[engine], port)
     if queues.kind[command] == STORE:
         ready = detail.staged[engine] >= numbers.per_cycle * numbers.access
-        wanted = 0 if ready else min(detail.unfetched[engine], numbers.port)
+        wanted = 0 if ready else min(detail.unfetched[engine], port)
     if wanted == 0:
         return 0
     taken = 0
@@ -439,11 +553,13 @@ def _span(queues: Queues, state: State, numbers: Numbers, detail: Detail) -> int
             continue
         until = -1
         if state.delay[command] > 0:
-            until = state.delay[command]
+            rest = detail.rest[command]
+            until = state.delay[command] - (rest if state.delay[command] > rest else 0)
         elif detail.issue[engine] or detail.move[engine]:
             until = 1
-        elif state.flow[engine] > 0 and state.units[command] > 0:
-            until = -(-state.units[command] // state.flow[engine])
+        elif state.units[command] > 0:
+            flow = state.flow[engine]
+            until = -(-state.units[command] // flow) if flow > 0 else -1
         elif not (detail.left[engine] or detail.flying[engine] or state.accesses[command]):
             # Nothing to do at all, or nothing but to end.
             until = 1
@@ -503,7 +619,7 @@ def _issue(state: State, numbers: Numbers, detail: Detail, memory: Memory, now: 
                 detail.offset[engine] = 0
         detail.left[engine] -= detail.issue[engine]
         detail.flying[engine] += detail.issue[engine]
-        if engine == 1:
+        if numbers.channels <= engine < 2 * numbers.channels:
             detail.staged[engine] -= detail.issue[engine] * numbers.access
 
 

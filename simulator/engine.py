@@ -32,9 +32,9 @@ def simulate(program: Program, target: Target, mode: DramMode | None = None) -> 
 def run(program: Program, machine: Machine) -> Timing:
     """Cycle counts of ``program``, exactly those of ``reference.step_through``."""
     program.verify()
-    queues = _queues(program)
+    queues = _queues(program, machine)
     state = _state(queues)
-    if machine.dram is not None or machine.interleaved:
+    if machine.detailed:
         from stowplan.simulator.detail import run_detailed
 
         cycles, counts, clocks = run_detailed(program, machine, queues, state)
@@ -47,10 +47,10 @@ def run(program: Program, machine: Machine) -> Timing:
             machine.banks * machine.ports,
             machine.bank_width_bytes,
         )
+        _tell_setup(program, queues, state)
     if cycles < 0:
         stuck = [c.label for c, end in zip(program.commands, state.end, strict=True) if end < 0]
         raise InternalError(f"the simulation stands still at {', '.join(stuck[:4])}")
-    _tell_setup(program, queues, state)
     return Timing(
         int(cycles),
         tuple(state.start.tolist()),
@@ -63,7 +63,7 @@ def run(program: Program, machine: Machine) -> Timing:
 
 
 def _tell_setup(program: Program, queues: kernels.Queues, state: kernels.State) -> None:
-    """Divide what the kernels book as delay: the first cycles of it set up descriptors."""
+    """Divide what the small kernel books as delay: the first cycles of it set up descriptors."""
     setup = _integers([command.setup_cycles for command in program.commands])
     state.spent[:, Cause.DELAY] -= setup
     state.spent[:, Cause.SETUP] += setup
@@ -77,9 +77,12 @@ def _integers(values: list[int]) -> kernels.Ints:
     return np.array(values, dtype=np.int64)
 
 
-def _queues(program: Program) -> kernels.Queues:
+def _queues(program: Program, machine: Machine) -> kernels.Queues:
     commands = program.commands
     entries = program.queues()
+    gates = _gates(program, machine.queue_depth)
+    waits = [(*c.waits, *gates.get(i, ())) for i, c in enumerate(commands)]
+    wait_begin = [0, *accumulate(map(len, waits))]
     return kernels.Queues(
         kind=_integers([_KINDS[c.kind] for c in commands]),
         both=_integers([int(len(c.engines) > 1) for c in commands]),
@@ -87,15 +90,43 @@ def _queues(program: Program) -> kernels.Queues:
         units=_integers([c.dram_bytes * UNITS_PER_BYTE for c in commands]),
         accesses=_integers([c.bank_accesses for c in commands]),
         rate=_integers([c.bank_rate for c in commands]),
-        wait_begin=_integers([0, *accumulate(len(c.waits) for c in commands)]),
-        waits=_integers([wait for c in commands for wait in c.waits]),
+        wait_begin=_integers(wait_begin),
+        gate=_integers([b + len(c.waits) for b, c in zip(wait_begin, commands, strict=False)]),
+        waits=_integers([wait for own in waits for wait in own]),
         queue_begin=_integers([0, *accumulate(map(len, entries))]),
         queue=_integers([i for entry in entries for i in entry]),
+        line=_integers([q for q in range(len(entries)) for _ in range(machine.engines(q))]),
     )
 
 
+def _gates(program: Program, depth: int) -> dict[int, tuple[int, ...]]:
+    """What transfers wait for beside data and space: room in the queue of their direction.
+
+    That is the transfer ``depth`` places before, and the last computation of every unit before that
+    one in the list: units run in order, so that all others have finished when it has.
+    """
+    if not depth:
+        return {}
+    found: dict[int, tuple[int, ...]] = {}
+    started: dict[int, list[int]] = {Engine.DMA_IN: [], Engine.DMA_OUT: []}
+    before: dict[int, tuple[int, ...]] = {}
+    last: dict[int, int] = {}
+    for i, command in enumerate(program.commands):
+        queue = command.queues[0]
+        if command.kind is CommandKind.COMPUTE:
+            last[queue] = i
+            continue
+        before[i] = tuple(last.values())
+        started[queue].append(i)
+        if len(started[queue]) > depth:
+            oldest = started[queue][-1 - depth]
+            found[i] = (oldest, *before[oldest])
+    return found
+
+
 def _state(queues: kernels.Queues) -> kernels.State:
-    count, engines = queues.kind.shape[0], queues.queue_begin.shape[0] - 1
+    count, lines = queues.kind.shape[0], queues.queue_begin.shape[0] - 1
+    engines = queues.line.shape[0]
     return kernels.State(
         start=np.full(count, -1, dtype=np.int64),
         end=np.full(count, -1, dtype=np.int64),
@@ -108,6 +139,6 @@ def _state(queues: kernels.Queues) -> kernels.State:
         flow=np.zeros(engines, dtype=np.int64),
         grant=np.zeros(engines, dtype=np.int64),
         cause=np.zeros(engines, dtype=np.int64),
-        causes=np.zeros((engines, kernels.CAUSES), dtype=np.int64),
+        causes=np.zeros((lines, kernels.CAUSES), dtype=np.int64),
         spent=np.zeros((count, kernels.CAUSES), dtype=np.int64),
     )

@@ -3,7 +3,9 @@
 Between two events (a start, the end of a delay, of DRAM work, of bank accesses) every rate is
 constant, so the kernel jumps to the next event. ``stowplan.simulator.machine`` states the model;
 rules and cause numbers here are those of that docstring. Queues: 0 dma-in, 1 dma-out, then array
-(even) and vector unit (odd) of each core. Kinds: 0 load, 1 weight, 2 store, 3 compute.
+(even) and vector unit (odd) of each core; engines likewise, with as many for each of the first two
+queues as the DMA has channels (only ``detail_kernels`` knows more than one). Kinds: 0 load,
+1 weight, 2 store, 3 compute.
 """
 
 from typing import NamedTuple
@@ -17,7 +19,8 @@ Ints = NDArray[np.int64]
 FIRST_UNIT = 2
 BUSY, DELAY, BANK, DRAM, HELD = 0, 1, 2, 3, 4
 WAIT_LOAD, WAIT_WEIGHT, WAIT_STORE, WAIT_COMPUTE, WAIT_ENGINE, DONE = 5, 6, 7, 8, 9, 10
-CAUSES = 12
+SETUP, QUEUE, PRIORITY = 11, 12, 13
+CAUSES = 14
 LOAD, WEIGHT, STORE, COMPUTE = 0, 1, 2, 3
 UNITS = 12
 
@@ -29,7 +32,9 @@ _inlined = numba.njit(  # pyright: ignore[reportCallIssue]
 
 
 class Queues(NamedTuple):
-    """A program in arrays; C commands, W waits, Q queue entries, E queues.
+    """A program in arrays; C commands, W waits, Q queue entries, L queues, E engines.
+
+    An engine is a queue's unit, or one of the channels of a DMA queue.
 
     Attributes:
         kind: number of each command's kind [C].
@@ -39,9 +44,11 @@ class Queues(NamedTuple):
         accesses: bank accesses [C].
         rate: most accesses in one cycle [C].
         wait_begin: first entry of ``waits`` of each command [C + 1].
-        waits: commands waited for, ascending per command [W].
-        queue_begin: first entry of ``queue`` of each queue [E + 1].
+        gate: first entry of ``waits`` that stands for room in the command's queue [C].
+        waits: commands waited for, ascending per command up to ``gate`` [W].
+        queue_begin: first entry of ``queue`` of each queue [L + 1].
         queue: commands of each queue in order [Q].
+        line: queue of each engine [E].
     """
 
     kind: Ints
@@ -51,9 +58,11 @@ class Queues(NamedTuple):
     accesses: Ints
     rate: Ints
     wait_begin: Ints
+    gate: Ints
     waits: Ints
     queue_begin: Ints
     queue: Ints
+    line: Ints
 
 
 class State(NamedTuple):
@@ -66,12 +75,12 @@ class State(NamedTuple):
         units: DRAM units left [C].
         accesses: accesses left [C].
         met: next entry of ``waits`` not known to be met [C].
-        position: next entry of ``queue`` per engine [E].
+        position: next entry of ``queue`` that has not started, per queue [L].
         command: command each engine runs, or -1 [E].
         flow: units granted per cycle, per engine [E].
         grant: accesses granted per cycle, per engine [E].
         cause: cause of each engine's current cycle [E].
-        causes: cycles per engine and cause [E, CAUSES].
+        causes: cycles per queue and cause [L, CAUSES].
         spent: cycles per command and cause, of the first of its queues [C, CAUSES].
     """
 
@@ -117,13 +126,15 @@ def second(queues: Queues, engine: int, command: int) -> bool:
 
 @_inlined
 def account(queues: Queues, state: State, span: int) -> None:
-    """Book ``span`` cycles under the cause of every engine."""
+    """Book ``span`` cycles under the cause of every engine, each the only one of its queue."""
     for engine in range(state.command.shape[0]):
         cause = state.cause[engine]
         state.causes[engine, cause] += span
         if cause == DONE:
             continue
-        command = int(queues.queue[state.position[engine]])
+        command = int(state.command[engine])
+        if command < 0:
+            command = int(queues.queue[state.position[engine]])
         if not second(queues, engine, command):
             state.spent[command, cause] += span
 
@@ -134,26 +145,30 @@ def start(queues: Queues, state: State, now: int) -> None:
     for engine in range(state.command.shape[0]):
         if state.command[engine] >= 0:
             continue
-        if state.position[engine] == queues.queue_begin[engine + 1]:
+        line = queues.line[engine]
+        if state.position[line] == queues.queue_begin[line + 1]:
             state.cause[engine] = DONE
             continue
-        command = queues.queue[state.position[engine]]
+        command = queues.queue[state.position[line]]
         met, last = state.met[command], queues.wait_begin[command + 1]
         while met < last and state.end[queues.waits[met]] >= 0:
             met += 1
         state.met[command] = met
         if met < last:
             state.cause[engine] = WAIT_LOAD + queues.kind[queues.waits[met]]
+            if met >= queues.gate[command]:
+                state.cause[engine] = QUEUE
             continue
         if queues.both[command]:
             other = engine ^ 1
             free = state.command[other] < 0
-            if not free or queues.queue[state.position[other]] != command:
+            if not free or queues.queue[state.position[line ^ 1]] != command:
                 state.cause[engine] = WAIT_ENGINE
                 continue
             state.command[other] = command
-            state.start[command] = now
+            state.position[line ^ 1] += 1
         state.command[engine] = command
+        state.position[line] += 1
         state.start[command] = now
 
 
@@ -279,8 +294,6 @@ def _advance(queues: Queues, state: State, now: int, span: int) -> int:
 def finish(queues: Queues, state: State, engine: int, command: int, now: int) -> None:
     """End a command and free its engines."""
     state.end[command] = now
-    state.position[engine] += 1
     state.command[engine] = -1
     if queues.both[command]:
-        state.position[engine + 1] += 1
         state.command[engine + 1] = -1

@@ -138,6 +138,9 @@ class _Emitter:
         self._last: dict[int, int] = {}
         self._eaters: dict[int, list[tuple[int, int]]] = {}
         self._clock = CoreClock(2 + 2 * target.cores)
+        # Transfers of several channels end in any order; to say what a computation waits for, all
+        # that it needs must be named.
+        self._loose = target.dma.channels > 1 or target.dma.priority == "demand"
         self._core = 0
 
     def emit_piece(self, step: int, lowered: Step, piece: int) -> None:
@@ -272,14 +275,18 @@ class _Emitter:
 
     def _essential(self, waits: set[int], queues: tuple[int, ...]) -> tuple[int, ...]:
         """The waits that queue order does not already imply: the latest per queue."""
-        seen = set(queues)
+        seen = self._ordered(queues)
         kept = []
         for wait in sorted(waits, reverse=True):
-            own = set(self.commands[wait].queues)
+            own = self._ordered(self.commands[wait].queues)
             if not own & seen:
                 kept.append(wait)
             seen |= own
         return tuple(reversed(kept))
+
+    def _ordered(self, queues: tuple[int, ...]) -> set[int]:
+        """Those of the queues whose commands end in order."""
+        return {queue for queue in queues if queue >= Engine.ARRAY or not self._loose}
 
 
 def _engines(cost: OperatorCost) -> tuple[Engine, ...]:

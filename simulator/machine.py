@@ -1,45 +1,64 @@
 """The machine model: what a program does in every cycle.
 
-The queues of two DMA engines, *dma-in* and *dma-out*, and of an *array* and a *vector unit* per
-core run in order on one cycle grid. All quantities are integers; bandwidth is counted in twelfths
-of a byte so that it divides evenly among one to four sharers.
+The queues of two DMA directions, *dma-in* and *dma-out*, and of an *array* and a *vector unit* per
+core start their commands in order, on one cycle grid. A direction has ``channels`` engines, every
+other queue one. All quantities are integers; bandwidth is counted in twelfths of a byte so that it
+divides evenly among one to four sharers.
 
-**Start.** A command starts in cycle ``t`` when it is first in the queue of every engine it names,
-and each command it waits for has finished in a cycle before ``t``. It holds its engines until it
-finishes; a finished command makes room in the next cycle.
+**Start.** A command starts in cycle ``t`` when it is the first not started in every queue it is in,
+each of them has a free engine, each command it waits for has finished in a cycle before ``t``, and
+its direction has room for it. It takes the free channel with the lowest number and holds its
+engines until it finishes; a finished command makes room in the next cycle. Several transfers of a
+direction may start in one cycle.
+
+**Room.** With a ``queue_depth`` of ``d`` a direction has ``d`` entries. A transfer takes one when
+it starts. Entries come back in that order, each when its transfer and every computation before it
+in the list of commands have finished: DMA runs at most ``d`` transfers of a direction ahead of the
+oldest computation still to be finished. The first unfinished command of the list always has room,
+so that nothing deadlocks.
+
+**Classes.** In each cycle every active command is of the first or the second class. Computations
+are of the first. Transfers are, too, unless ``priority`` is ``load_first`` (STOREs are second),
+``store_first`` (all others are) or ``demand``: then those are second that no computation waits for
+which is the first not started of a queue whose engine is free.
 
 **Delay.** For its first ``delay_cycles`` cycles a command does nothing else; the first
 ``setup_cycles`` of them set up descriptors. Afterwards it is *active*, with its DRAM work and its
 bank accesses left to do.
 
-**DRAM, bandwidth mode.** A command has ``12 * dram_bytes`` units to move. In each cycle, let ``k``
-be the number of active commands with units left. Each is offered ``floor(12 B / k)`` units, ``B``
-being the DRAM bandwidth in bytes per cycle; what one does not use is lost in that cycle.
+**DRAM, bandwidth mode.** A command has ``12 * dram_bytes`` units to move. In each cycle there are
+``12 B`` units, ``B`` being the DRAM bandwidth in bytes per cycle. Let ``k`` be the number of active
+commands of the first class with units left: each is offered ``floor(12 B / k)``, and the second
+class shares in the same way the ``u`` units that the banks kept the first from being granted. What
+one is granted and does not use is lost in that cycle.
 
 **DRAM, full mode.** The controller of ``stowplan.simulator.dram`` serves accesses of its own size
 on its own clock; in ``p / q`` DRAM clocks per core cycle both are the integers of the lowest
 terms. The latency contained in ``delay_cycles`` is left out. Every byte range of a command is
 widened to whole DMA bursts and cut into accesses, reads first, in the order of addresses. In cycle
 ``t``, before anything starts, accesses complete whose clock ``c`` satisfies ``ceil(c q / p) + path
-<= t``. Then each active command, in the order of queues, starts as many of its next accesses as
-the least of
+<= t``. Then each active command starts as many of its next accesses as the least of
 
 - ``requests_per_cycle``, the accesses it has left, and ``outstanding`` less those under way;
 - for a STORE, the whole accesses among the bytes it has fetched from the scratchpad.
 
-They arrive at the controller at clock ``ceil((t + 1 + path) p / q)``, in that order per channel.
-What a LOAD's accesses bring waits to be written to the scratchpad, at most ``port_bytes`` per
-cycle. A STORE fetches at most ``port_bytes`` of the bytes of its accesses per cycle, and pauses
-while ``requests_per_cycle`` accesses are fetched and not started. After the last command the
-controller writes what its queues hold.
+The channels of a direction share these limits: they take their turns by class, in each beginning
+with channel ``t`` modulo their number. The second class starts none while an active command of the
+first has accesses left to start. Accesses arrive at the controller at clock
+``ceil((t + 1 + path) p / q)``, per DRAM channel in the order of queues and channels. What a LOAD's
+accesses bring waits to be written to the scratchpad. A STORE fetches the bytes of its accesses from
+there, and pauses while ``requests_per_cycle`` accesses are fetched and not started. Each direction
+moves at most ``port_bytes`` per cycle, with the same turns. After the last command the controller
+writes what its queues hold.
 
 **Banks, spread.** The scratchpad has ``N`` banks of ``P`` ports that each serve ``w`` bytes per
 cycle. Accesses spread over them evenly, so that a master that moves ``x`` bytes in a cycle
 occupies ``ceil(x / w)`` of the ``N P`` ports. In each cycle
 
-1. an active LOAD takes ``min(N P, ceil(B / (k w)))`` ports; in full mode ``x`` is what it has to
-   write;
-2. an active STORE takes as many of the remaining ones as it needs by the same rule;
+1. active LOADs take, in the order of channels, ``ceil(B / (k w))`` of the ports that remain, with
+   ``u / 12`` for ``B`` in the second class; in full mode ``x`` is what one has to write;
+2. active STOREs take as many of the remaining ones as they need by the same rule; the second class
+   comes after all transfers of the first;
 3. of the ``r`` ports that remain, the computations with accesses left are served in the order of
    queues: one that could use ``rate`` of them gets ``min(rate, max(r - later, ceil(r / m)))``,
    ``later`` being the sum of the rates after it and ``m`` the number of those not served yet.
@@ -52,25 +71,28 @@ go to the weight buffer and take none.
 which serves ``P`` words per cycle. A LOAD or STORE moves the bytes offered to it in the order of
 addresses up to the first word whose bank is taken. A computation of ``n = ceil(accesses / rate)``
 cycles has *walks*, each through the words of one operand again and again, ``ceil(words / n)``
-words in each of its cycles until they are used up. In each cycle, DMA first, then computations in
-the order of queues beginning with unit ``t`` modulo their number, every walk takes its next words
-up to the first whose bank is taken. A computation's cycle is over once all its walks have their
-words; until then it stalls.
+words in each of its cycles until they are used up. In each cycle, DMA first in the same order as
+above, then computations in the order of queues beginning with unit ``t`` modulo their number, every
+walk takes its next words up to the first whose bank is taken. A computation's cycle is over once
+all its walks have their words; until then it stalls.
 
 **Progress.** Each active command does the work granted to it. It finishes in the cycle in which
 none is left; in full mode every access must have completed, and everything read be on chip.
 
 **Accounting.** Each queue spends each cycle, from 0 to the last finish, in exactly one
-:class:`Cause`; so does each command, from the cycle in which it is first in its queue.
+:class:`Cause`: that of its command under way that started first, on the lowest channel among
+equals, else that of the first not started. So does each command under way, and the first not
+started of a queue with a free engine.
 """
 
 from dataclasses import dataclass
 from enum import IntEnum
 from fractions import Fraction
 
+from stowplan.ir.program import Engine
 from stowplan.simulator.dram import DramCounts
 from stowplan.targets.dram_presets import DramSpec, with_channels
-from stowplan.targets.target import DramMode, Target
+from stowplan.targets.target import DramMode, Priority, Target
 
 UNITS_PER_BYTE = 12
 
@@ -103,6 +125,10 @@ class Cause(IntEnum):
     """Its queue is empty."""
     SETUP = 11
     """Descriptors are set up."""
+    QUEUE = 12
+    """Everything it waits for has finished, but its direction's queue has no room."""
+    PRIORITY = 13
+    """A transfer slowed down by those that go first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +165,9 @@ class Machine:
         ports: ports ``P`` of a bank.
         interleaved: banks are chosen by address.
         dram: full DRAM mode; None for bandwidth mode.
+        channels: transfers of a direction under way at once.
+        queue_depth: entries of each direction's queue; 0 for any number.
+        priority: which transfers go first.
     """
 
     bytes_per_cycle: int
@@ -147,6 +176,19 @@ class Machine:
     ports: int = 1
     interleaved: bool = False
     dram: DramLink | None = None
+    channels: int = 1
+    queue_depth: int = 0
+    priority: Priority = "shared"
+
+    @property
+    def detailed(self) -> bool:
+        """Whether the small kernel of bandwidth mode does not do."""
+        dma = self.channels > 1 or self.priority != "shared"
+        return self.dram is not None or self.interleaved or dma
+
+    def engines(self, queue: int) -> int:
+        """How many commands of a queue may run at the same time."""
+        return self.channels if queue < Engine.ARRAY else 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +228,9 @@ def machine_of(target: Target, mode: DramMode | None = None) -> Machine:
         pad.ports,
         pad.banking == "interleaved",
         _link(target) if (mode or target.dram.mode) == "full" else None,
+        target.dma.channels,
+        target.dma.queue_depth,
+        target.dma.priority,
     )
 
 

@@ -1,11 +1,13 @@
 """The machine model stepped cycle by cycle in plain Python: slow, obvious, the oracle of tests."""
 
 from dataclasses import dataclass, field
+from fractions import Fraction
 from math import ceil
 
+from stowplan.errors import InternalError
 from stowplan.ir.program import Command, CommandKind, Engine, Program
 from stowplan.simulator.accesses import segments_of
-from stowplan.simulator.machine import UNITS_PER_BYTE, Cause, Machine, Timing
+from stowplan.simulator.machine import UNITS_PER_BYTE, Cause, DramLink, Machine, Timing
 from stowplan.simulator.reference_memory import BankPorts, BankWalk, ReferenceDram, bank_walk
 
 _WAIT = {
@@ -38,6 +40,7 @@ class _Running:
         accesses: bank accesses granted in this cycle.
         starts: DRAM accesses to start in this cycle.
         port: bytes or units granted to the port in this cycle.
+        later: others go first in this cycle.
         cause: what it does in this cycle.
     """
 
@@ -58,6 +61,7 @@ class _Running:
     accesses: int = 0
     starts: int = 0
     port: int = 0
+    later: bool = False
     cause: Cause = Cause.BUSY
 
     @property
@@ -76,13 +80,24 @@ class _Running:
 
 @dataclass(slots=True)
 class _Run:
-    """One simulation; mutable."""
+    """One simulation; mutable.
+
+    Attributes:
+        queues: commands of each queue that have not started.
+        running: started commands by queue and channel; those that hold two engines are in it twice.
+        issued: per DMA direction, the transfers that take an entry of its queue.
+        start: first cycle per command.
+        end: cycle after the last per command, -1 before.
+    """
 
     program: Program
     machine: Machine
     dram: ReferenceDram | None
     queues: list[list[int]]
-    running: dict[int, _Running] = field(default_factory=dict)
+    start: list[int]
+    end: list[int]
+    running: dict[tuple[int, int], _Running] = field(default_factory=dict)
+    issued: tuple[list[int], list[int]] = field(default_factory=lambda: ([], []))
     now: int = 0
 
 
@@ -90,39 +105,32 @@ def step_through(program: Program, machine: Machine) -> Timing:
     """Run ``program`` one cycle after another."""
     program.verify()
     dram = ReferenceDram(machine.dram) if machine.dram else None
-    run = _Run(program, machine, dram, [list(queue) for queue in program.queues()])
     count = len(program.commands)
-    start, end = [0] * count, [-1] * count
+    queues = [list(queue) for queue in program.queues()]
+    run = _Run(program, machine, dram, queues, [0] * count, [-1] * count)
     causes = [[0] * len(Cause) for _ in run.queues]
     spent = [[0] * len(Cause) for _ in range(count)]
-    while any(run.queues):
+    while any(run.queues) or run.running:
         _deliver(run)
-        for begun in _startable(run, end):
-            start[begun.index] = run.now
-            run.running.update(dict.fromkeys(begun.command.queues, begun))
+        _start(run)
         _grant(run)
-        for number, queue in enumerate(run.queues):
-            cause = _cause(run, number, end)
-            causes[number][cause] += 1
-            if queue and program.commands[queue[0]].queues[0] == number:
-                spent[queue[0]][cause] += 1
+        _account(run, causes, spent)
         for state in _distinct(run):
             _progress(run, state)
         run.now += 1
-        for state in _distinct(run):
-            if state.finished:
-                end[state.index] = run.now
-                for number in state.command.queues:
-                    run.queues[number].pop(0)
-                    del run.running[number]
+        _finish(run)
     counts, clocks = dram.settle(run.now) if dram else (None, 0)
     by_queue, by_command = tuple(map(tuple, causes)), tuple(map(tuple, spent))
-    return Timing(run.now, tuple(start), tuple(end), by_queue, by_command, counts, clocks)
+    return Timing(run.now, tuple(run.start), tuple(run.end), by_queue, by_command, counts, clocks)
 
 
 def _distinct(run: _Run) -> list[_Running]:
-    """Running commands by the first of their queues."""
-    return [s for number, s in sorted(run.running.items()) if number == s.command.queues[0]]
+    """Running commands by the first of their queues, then by channel."""
+    return [
+        state
+        for (queue, _), state in sorted(run.running.items(), key=lambda item: item[0])
+        if queue == state.command.queues[0]
+    ]
 
 
 def _deliver(run: _Run) -> None:
@@ -136,15 +144,84 @@ def _deliver(run: _Run) -> None:
             state.inbox += run.machine.dram.spec.organisation.access_bytes
 
 
-def _startable(run: _Run, end: list[int]) -> list[_Running]:
-    found = []
-    for index in sorted({queue[0] for queue in run.queues if queue}):
-        command = run.program.commands[index]
-        first = all(run.queues[number][0] == index for number in command.queues)
-        begun = any(number in run.running for number in command.queues)
-        if first and not begun and all(end[wait] >= 0 for wait in command.waits):
-            found.append(_begin(index, command, run.machine))
-    return found
+def _free_engine(run: _Run, queue: int) -> int | None:
+    """The first engine of a queue that runs nothing."""
+    engines = range(run.machine.engines(queue))
+    return next((i for i in engines if (queue, i) not in run.running), None)
+
+
+def _start(run: _Run) -> None:
+    """Start whatever can."""
+    for number, queue in enumerate(run.queues):
+        while queue and _can_start(run, queue[0]):
+            index = queue[0]
+            begun = _begin(index, run.program.commands[index], run.machine)
+            run.start[index] = run.now
+            for own in begun.command.queues:
+                engine = _free_engine(run, own)
+                if engine is None:
+                    raise InternalError(f"{begun.command.label} started on a busy engine")
+                run.running[own, engine] = begun
+                run.queues[own].pop(0)
+            if number < Engine.ARRAY:
+                run.issued[number].append(index)
+
+
+def _can_start(run: _Run, index: int) -> bool:
+    command = run.program.commands[index]
+    first = all(run.queues[own][:1] == [index] for own in command.queues)
+    free = all(_free_engine(run, own) is not None for own in command.queues)
+    done = all(run.end[wait] >= 0 for wait in command.waits)
+    return first and free and done and _has_room(run, index)
+
+
+def _has_room(run: _Run, index: int) -> bool:
+    """Whether the queue of a transfer's direction has an entry for it."""
+    depth, queue = run.machine.queue_depth, run.program.commands[index].queues[0]
+    return not depth or queue >= Engine.ARRAY or len(run.issued[queue]) < depth
+
+
+def _account(run: _Run, causes: list[list[int]], spent: list[list[int]]) -> None:
+    """Book the cycle for every queue and every command."""
+    for state in _distinct(run):
+        spent[state.index][state.cause] += 1
+    for number, queue in enumerate(run.queues):
+        own = [state for (line, _), state in sorted(run.running.items()) if line == number]
+        waiting = _waiting(run, queue[0]) if queue else Cause.DONE
+        first = queue and run.program.commands[queue[0]].queues[0] == number
+        if first and _free_engine(run, number) is not None:
+            spent[queue[0]][waiting] += 1
+        if not own:
+            causes[number][waiting] += 1
+            continue
+        oldest = min(own, key=lambda state: run.start[state.index])
+        causes[number][oldest.cause if oldest.command.queues[0] == number else Cause.HELD] += 1
+
+
+def _waiting(run: _Run, index: int) -> Cause:
+    """What a command waits for that has not started."""
+    waits = run.program.commands[index].waits
+    unmet = next((wait for wait in waits if run.end[wait] < 0), None)
+    if unmet is not None:
+        return _WAIT[run.program.commands[unmet].kind]
+    return Cause.WAIT_ENGINE if _has_room(run, index) else Cause.QUEUE
+
+
+def _finish(run: _Run) -> None:
+    """End what is done; give back entries of the queues."""
+    for place, state in list(run.running.items()):
+        if state.finished:
+            run.end[state.index] = run.now
+            del run.running[place]
+    unfinished = (
+        index
+        for index, command in enumerate(run.program.commands)
+        if command.kind is CommandKind.COMPUTE and run.end[index] < 0
+    )
+    oldest = next(unfinished, len(run.program.commands))
+    for issued in run.issued:
+        while issued and issued[0] < oldest and run.end[issued[0]] >= 0:
+            issued.pop(0)
 
 
 def _begin(index: int, command: Command, machine: Machine) -> _Running:
@@ -180,82 +257,157 @@ def _grant(run: _Run) -> None:
         state.units = state.accesses = state.starts = state.port = 0
         waiting = Cause.SETUP if state.setup_left else Cause.DELAY
         state.cause = Cause.BUSY if state.active else waiting
-    sharers = sum(state.moves for state in _distinct(run))
-    for state in _distinct(run):
-        if machine.dram is not None:
-            _grant_starts(state, machine)
-        elif state.moves:
-            _grant_bandwidth(state, machine, sharers)
+        state.later = _goes_later(run, state)
     ports = BankPorts(machine.banks, machine.ports)
     free = machine.banks * machine.ports
-    for engine in (Engine.DMA_IN, Engine.DMA_OUT):
-        if engine in run.running:
-            free -= _grant_port(run.running[engine], machine, sharers, free, ports)
+    free = _grant_full(run, free, ports) if machine.dram else _grant_bandwidth(run, free, ports)
     if machine.interleaved:
         _grant_walks(run, ports)
     else:
         _grant_compute_banks(run, free)
 
 
-def _grant_bandwidth(state: _Running, machine: Machine, sharers: int) -> None:
-    state.units = UNITS_PER_BYTE * machine.bytes_per_cycle // sharers
-    computes = state.command.kind is CommandKind.COMPUTE
-    if state.accesses_left == 0 and (sharers > 1 or computes):
-        state.cause = Cause.DRAM
+def _goes_later(run: _Run, state: _Running) -> bool:
+    """Whether a command is of the second class."""
+    if state.command.kind is CommandKind.COMPUTE:
+        return False
+    stores = state.command.kind is CommandKind.STORE
+    match run.machine.priority:
+        case "load_first":
+            return stores
+        case "store_first":
+            return not stores
+        case "demand":
+            heads = [queue[0] for queue in run.queues[Engine.ARRAY :] if queue]
+            # Units that run something have no computation waiting.
+            idle = [
+                head
+                for head in heads
+                if any(
+                    _free_engine(run, own) is not None and run.queues[own][:1] == [head]
+                    for own in run.program.commands[head].queues
+                )
+            ]
+            return not any(state.index in run.program.commands[head].waits for head in idle)
+        case _:
+            return False
 
 
-def _grant_starts(state: _Running, machine: Machine) -> None:
-    link = machine.dram
-    if link is None or not state.active:
-        return
-    limits = [link.requests_per_cycle, len(state.to_start), link.outstanding - state.flying]
-    if state.command.kind is CommandKind.STORE:
-        limits.append(state.staged // link.spec.organisation.access_bytes)
-    state.starts = min(limits)
-    computes = state.command.kind is CommandKind.COMPUTE
-    if state.accesses_left == 0 and (computes or not state.starts):
-        state.cause = Cause.DRAM
+def _grant_bandwidth(run: _Run, free: int, ports: BankPorts) -> int:
+    """Share the bandwidth, the first class before the second; ports that are left."""
+    machine = run.machine
+    units = UNITS_PER_BYTE * machine.bytes_per_cycle
+    ahead = False
+    for later in (False, True):
+        sharers = [s for s in _distinct(run) if s.moves and s.later == later]
+        offered = units
+        for state in sharers:
+            state.units = offered // len(sharers)
+            computes = state.command.kind is CommandKind.COMPUTE
+            if ahead:
+                state.cause = Cause.PRIORITY
+            elif state.accesses_left == 0 and (len(sharers) > 1 or computes):
+                state.cause = Cause.DRAM
+            if state.command.kind in (CommandKind.LOAD, CommandKind.STORE):
+                asked = Fraction(offered, UNITS_PER_BYTE * len(sharers))
+                free -= _grant_share(state, machine, asked, free, ports)
+            units -= state.units
+        ahead = ahead or bool(sharers)
+    return free
 
 
-def _grant_port(
-    state: _Running, machine: Machine, sharers: int, free: int, ports: BankPorts
+def _grant_share(
+    state: _Running, machine: Machine, asked: Fraction, free: int, ports: BankPorts
 ) -> int:
-    """What a transfer moves through its port; the ports of spread banks it takes."""
-    if not state.active or state.command.kind is CommandKind.WEIGHT:
-        return 0
-    unit = 1 if machine.dram else UNITS_PER_BYTE
-    wanted = _wanted(state, machine)
-    if not wanted:
-        return 0
+    """Limit what a transfer moves to its banks; the ports of spread banks it takes."""
     width = machine.bank_width_bytes
-    taken = banks = 0
     if machine.interleaved:
-        got = _take_words(state, wanted, unit, width, ports)
-    else:
-        asked = wanted if machine.dram else machine.bytes_per_cycle
-        banks = -(-asked // (width * (1 if machine.dram else sharers)))
-        taken = min(banks, free)
-        got = min(wanted, taken * width * unit) if taken < banks else wanted
-    state.port = got
-    short = got < wanted if machine.dram or machine.interleaved else taken < banks
-    if short:
+        wanted = min(state.units, state.units_left)
+        got = _take_words(state, wanted, UNITS_PER_BYTE, width, ports)
+        if got < wanted:
+            state.cause = Cause.BANK
+        state.units = state.port = got
+        return 0
+    banks = ceil(asked / width)
+    taken = min(banks, free)
+    if taken < banks:
+        state.units = min(state.units, taken * width * UNITS_PER_BYTE)
         state.cause = Cause.BANK
-    elif machine.dram:
-        state.cause = Cause.BUSY
-    if not machine.dram:
-        state.units = got
     return taken
 
 
-def _wanted(state: _Running, machine: Machine) -> int:
-    """Bytes in full mode, units in bandwidth mode, that the port could move."""
-    link = machine.dram
+def _grant_full(run: _Run, free: int, ports: BankPorts) -> int:
+    """Accesses that start and bytes that move, the first class first; ports that are left."""
+    link, channels = run.machine.dram, run.machine.channels
     if link is None:
-        return min(state.units, state.units_left) if machine.interleaved else state.units
-    if state.command.kind is CommandKind.LOAD:
-        return min(state.inbox, link.port_bytes)
-    ready = link.requests_per_cycle * link.spec.organisation.access_bytes
-    return 0 if state.staged >= ready else min(state.unfetched, link.port_bytes)
+        return free
+    active = [state for state in _distinct(run) if state.active]
+    pending = any(state.to_start for state in active if not state.later)
+    for own in active:
+        if own.command.kind is CommandKind.COMPUTE:
+            left = link.outstanding - own.flying
+            own.starts = min(link.requests_per_cycle, len(own.to_start), left)
+            if own.accesses_left == 0:
+                own.cause = Cause.DRAM
+    for later in (False, True):
+        for direction in (Engine.DMA_IN, Engine.DMA_OUT):
+            turns = [
+                run.running.get((direction, (run.now + i) % channels)) for i in range(channels)
+            ]
+            for state in turns:
+                if state is None or not state.active or state.later != later:
+                    continue
+                beside = [s for (queue, _), s in run.running.items() if queue == direction]
+                blocked = later and pending
+                if not blocked:
+                    state.starts = _starts(state, beside, link)
+                if not state.starts:
+                    waits = blocked and state.to_start
+                    state.cause = Cause.PRIORITY if waits else Cause.DRAM
+                free -= _grant_port(state, beside, run.machine, link, free, ports)
+    return free
+
+
+def _starts(state: _Running, beside: list[_Running], link: DramLink) -> int:
+    """Accesses that a transfer starts beside what others of its direction do."""
+    started = sum(other.starts for other in beside)
+    flying = sum(other.flying for other in beside)
+    limits = [
+        link.requests_per_cycle - started,
+        len(state.to_start),
+        link.outstanding - flying - started,
+    ]
+    if state.command.kind is CommandKind.STORE:
+        limits.append(state.staged // link.spec.organisation.access_bytes)
+    return min(limits)
+
+
+def _grant_port(
+    state: _Running,
+    beside: list[_Running],
+    machine: Machine,
+    link: DramLink,
+    free: int,
+    ports: BankPorts,
+) -> int:
+    """What a transfer moves through its direction's port; the ports of spread banks it takes."""
+    left = link.port_bytes - sum(other.port for other in beside)
+    if state.command.kind is CommandKind.STORE:
+        ready = link.requests_per_cycle * link.spec.organisation.access_bytes
+        wanted = 0 if state.staged >= ready else min(state.unfetched, left)
+    else:
+        wanted = min(state.inbox, left)
+    if not wanted:
+        return 0
+    width = machine.bank_width_bytes
+    taken = 0
+    if machine.interleaved:
+        state.port = _take_words(state, wanted, 1, width, ports)
+    else:
+        taken = min(free, ceil(Fraction(wanted, width)))
+        state.port = min(wanted, taken * width)
+    state.cause = Cause.BANK if state.port < wanted else Cause.BUSY
+    return taken
 
 
 def _take_words(state: _Running, wanted: int, unit: int, width: int, ports: BankPorts) -> int:
@@ -291,7 +443,7 @@ def _grant_walks(run: _Run, ports: BankPorts) -> None:
     units = len(run.queues) - Engine.ARRAY
     for turn in range(units):
         number = Engine.ARRAY + (run.now + turn) % units
-        state = run.running.get(number)
+        state = run.running.get((number, 0))
         if state is None or state.command.queues[0] != number:
             continue
         if state.active and state.accesses_left:
@@ -299,17 +451,6 @@ def _grant_walks(run: _Run, ports: BankPorts) -> None:
             state.accesses = int(all(taken))
             if not state.accesses:
                 state.cause = Cause.BANK
-
-
-def _cause(run: _Run, number: int, end: list[int]) -> Cause:
-    if number in run.running:
-        state = run.running[number]
-        return state.cause if state.command.queues[0] == number else Cause.HELD
-    if not run.queues[number]:
-        return Cause.DONE
-    waits = run.program.commands[run.queues[number][0]].waits
-    unmet = next((wait for wait in waits if end[wait] < 0), None)
-    return Cause.WAIT_ENGINE if unmet is None else _WAIT[run.program.commands[unmet].kind]
 
 
 def _progress(run: _Run, state: _Running) -> None:

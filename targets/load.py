@@ -18,7 +18,7 @@ from typing import Any, get_args
 import msgspec
 
 from stowplan.errors import TargetError
-from stowplan.targets.target import Dataflow, FoldMode, Section, Target
+from stowplan.targets.target import Section, Target
 from stowplan.targets.units import parse_quantity, unit_suffix
 
 DEFAULT_TARGET = "edge-npu"
@@ -263,8 +263,7 @@ def _convert(data: Table, origins: Mapping[tuple[str, ...], _Origin], name: str)
         leaf = path if path in origins else under[0] if under else ()
         where = origins[leaf].at(leaf) if leaf else name
         if reason.startswith("Invalid enum value"):
-            choices = FoldMode if path[-1:] == ("fold_mode",) else Dataflow
-            reason += f", one of {', '.join(get_args(choices))}"
+            reason += f", one of {', '.join(get_args(_type_of(path, Target)))}"
         field = f"{'.'.join(path)}: " if path else ""
         raise TargetError(f"{where}: {field}{reason}") from error
     for key in target.sources:
@@ -272,6 +271,14 @@ def _convert(data: Table, origins: Mapping[tuple[str, ...], _Origin], name: str)
             where = origins[("sources", key)].at(("sources", key))
             raise TargetError(f"{where}: sources: no field {key!r}")
     return target
+
+
+def _type_of(path: Sequence[str], kind: Any) -> Any:
+    """Type of the field at a dotted path of an existing field."""
+    if not path:
+        return kind
+    fields = {field.name: field.type for field in msgspec.structs.fields(kind)}
+    return _type_of(path[1:], fields[path[0]])
 
 
 def _known(path: Sequence[str], kind: Any) -> bool:

@@ -11,6 +11,7 @@ from stowplan.ir.memory import MemorySpec
 Dataflow = Literal["output_stationary", "weight_stationary", "input_stationary"]
 FoldMode = Literal["drained", "pipelined"]
 Banking = Literal["spread", "interleaved"]
+Priority = Literal["shared", "demand", "load_first", "store_first"]
 DramMode = Literal["bandwidth", "full"]
 SparsityKind = Literal["none", "structured", "run_length"]
 Positive = Annotated[int, Meta(gt=0)]
@@ -133,6 +134,12 @@ class Dma(Section, frozen=True):
             directly, may have under way; full DRAM mode only.
         requests_per_cycle: DRAM accesses each of them may start in a cycle; full DRAM mode only.
         port_bytes: bytes per cycle between a direction and the scratchpad; full DRAM mode only.
+        channels: transfers that each direction may have under way; they share what a direction has.
+        queue_depth: transfers of each direction between the one issued last and the computations
+            still to be finished, the prefetch queue; 0: any number.
+        priority: who goes first where transfers compete: ``shared``: nobody; ``demand``: what a
+            computation waits for, before prefetches and write-backs; ``load_first`` or
+            ``store_first``: one direction.
     """
 
     setup_cycles: NonNegative = 16
@@ -141,6 +148,9 @@ class Dma(Section, frozen=True):
     outstanding: Positive = 64
     requests_per_cycle: Positive = 1
     port_bytes: Positive = 64
+    channels: Positive = 1
+    queue_depth: NonNegative = 0
+    priority: Priority = "shared"
 
 
 class Dram(Section, frozen=True):

@@ -1,5 +1,6 @@
 """Random and hand-made programs and machines for tests of the simulator."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import msgspec
@@ -171,3 +172,15 @@ detailed_machines = st.builds(
     st.one_of(st.none(), links),
 )
 machines = st.builds(Machine, st.integers(1, 20), st.integers(1, 6), st.integers(1, 4))
+priorities = st.sampled_from(["shared", "demand", "load_first", "store_first"])
+
+
+def with_dma(machines: st.SearchStrategy[Machine]) -> st.SearchStrategy[Machine]:
+    """The same machines with channels, queues and priorities."""
+    return st.builds(
+        replace,
+        machines,
+        channels=st.integers(1, 3),
+        queue_depth=st.integers(0, 4),
+        priority=priorities,
+    )

@@ -84,6 +84,7 @@ def test_less_work_is_never_slower_when_nothing_is_shared(
     lighter = replace(
         old,
         delay_cycles=data.draw(st.integers(0, old.delay_cycles)),
+        setup_cycles=0,
         waits=data.draw(st.sampled_from([old.waits, old.waits[1:], ()])),
         dram_bytes=0 if compute else data.draw(st.integers(1, old.dram_bytes)),
         bank_accesses=data.draw(st.integers(1, old.bank_accesses)) if compute else 0,
