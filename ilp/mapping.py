@@ -41,6 +41,7 @@ class MappingBound:
         optimal: the program is solved: ``cycles`` is its optimum.
         choices: one per access, in the order of ``MappingInstance.accesses``; empty when the solver
             found no integer solution.
+        issues: per access the step from which a LOAD for it runs in that solution.
         choices_cycles: objective of that solution, rounded; 0 without one.
         method: which program, and the solver.
     """
@@ -48,6 +49,7 @@ class MappingBound:
     cycles: int
     optimal: bool
     choices: tuple[Choice, ...]
+    issues: tuple[int, ...]
     choices_cycles: int
     method: str
 
@@ -60,18 +62,20 @@ def bound_mapping(instance: MappingInstance, limits: Limits, integer: bool = Tru
     built = build_mapping(instance, integer)
     result = run_mathopt(built.matrix.model("mapping"), SOLVER, limits)
     if result is None:
-        return MappingBound(least, False, (), 0, method)
+        return MappingBound(least, False, (), (), 0, method)
     found = result.termination.objective_bounds
     cycles = least
     if abs(found.dual_bound) < float("inf"):
         cycles = max(least, ceil(found.dual_bound * (1 - TOLERANCE) - TOLERANCE))
     optimal = result.termination.reason is mathopt.TerminationReason.OPTIMAL
     if not integer or not result.has_primal_feasible_solution():
-        return MappingBound(cycles, optimal, (), 0, method)
+        return MappingBound(cycles, optimal, (), (), 0, method)
     values = result.variable_values()
     numbers = {variable.id: value for variable, value in values.items()}
-    chosen = _choices(built, numbers)
-    return MappingBound(cycles, optimal, chosen, round(found.primal_bound), method)
+    value = round(found.primal_bound)
+    return MappingBound(
+        cycles, optimal, _choices(built, numbers), _issues(built, numbers), value, method
+    )
 
 
 def sum_of_computation(instance: MappingInstance) -> int:
@@ -91,4 +95,12 @@ def _choices(built: MappingModel, values: dict[int, float]) -> tuple[Choice, ...
         kept = access.defines or (access.before >= 0 and values[built.k[access.before]] > 0.5)
         on_chip = values[built.x[a]] > 0.5
         found.append(Choice.DROP if not on_chip else Choice.NOCOPY if kept else Choice.COPY)
+    return tuple(found)
+
+
+def _issues(built: MappingModel, values: dict[int, float]) -> tuple[int, ...]:
+    found = []
+    for access, windows in zip(built.instance.accesses, built.reserved, strict=True):
+        begun = (step for step, column in windows if values[column] > 0.5)
+        found.append(next(begun, access.step))
     return tuple(found)

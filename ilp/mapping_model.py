@@ -69,6 +69,7 @@ class MappingModel:
         dram: terms of 6 per slot [G + 1].
         queue: terms of 7 per slot [G + 1].
         loading: per step, terms of 3 for LOADs under way [T].
+        reserved: per access (first step of a slot, column of ``r[a,g]``) [A].
         due: per step, the columns ``f0``, ``q0`` of its LOADs [T].
         pool_in: DRAM's time that LOADs from afar take, by the last slot they may use [G + 1].
         pool_out: DRAM's time of late STOREs, by the first slot they may use [G + 1].
@@ -86,6 +87,7 @@ class MappingModel:
     dram: list[Terms] = field(default_factory=list)
     queue: list[Terms] = field(default_factory=list)
     loading: list[Terms] = field(default_factory=list)
+    reserved: list[list[tuple[int, int]]] = field(default_factory=list)
     due: list[list[tuple[int, int]]] = field(default_factory=list)
     pool_in: list[Terms] = field(default_factory=list)
     pool_out: list[Terms] = field(default_factory=list)
@@ -135,6 +137,7 @@ def _choices(built: MappingModel, integer: bool) -> None:
         built.pool_out.append([])
     built.loading = [[] for _ in instance.steps]
     built.due = [[] for _ in instance.steps]
+    built.reserved = [[] for _ in instance.accesses]
 
 
 def _copies(built: MappingModel) -> None:
@@ -249,6 +252,7 @@ def _load(built: MappingModel, a: int, integer: bool) -> None:
         loaded.append((q, -1.0 / busy))
         reserved = matrix.column(0.0, 1.0, integer=integer)
         matrix.at_least([(reserved, 1.0), *loaded], 0.0)
+        built.reserved[a].append((ends[g - 1] + 1 if g else 0, reserved))
         if ends[g] < access.step:
             built.loading[ends[g]].append((reserved, space))
         if before >= 0 and g == instance.steps[instance.accesses[before].step].slot:

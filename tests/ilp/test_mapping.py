@@ -7,14 +7,16 @@ from tests.strategies import random_graph, small_target
 
 from stowplan.ilp.mapping import Choice, MappingBound, bound_mapping, sum_of_computation
 from stowplan.ilp.mapping_instance import mapping_instance
+from stowplan.ilp.mapping_plan import mapping_plan
 from stowplan.ilp.milp import Limits
+from stowplan.ir.check_plan import check_plan
 from stowplan.passes.greedy import plan_greedy
 from stowplan.passes.latency import latency_model
 from stowplan.passes.planner import PlanOptions
 from stowplan.rl_mapper import game_kernels as kernels
 from stowplan.rl_mapper.game import COPY, DROP, NOCOPY, Game, build_instance
 from stowplan.rl_mapper.heuristic import assign, heuristic_plan
-from stowplan.rl_mapper.mapping import plan_of, simulated_cycles
+from stowplan.rl_mapper.mapping import OPEN_PROOF, plan_of, simulated_cycles
 from stowplan.rl_mapper.training_graphs import training_graph, training_target
 
 LIMITS = Limits(seconds=60.0, workers=1, seed=0, cancelled=lambda: False)
@@ -92,3 +94,26 @@ def test_accesses_are_in_the_order_of_decisions(seed: int) -> None:
     assert [[access.storage, access.step] for access in mapping.accesses] == rows
     names = [storage.name for storage in instance.problem.storages]
     assert [storage.name for storage in mapping.storages] == names
+
+
+@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("track", [True, False])
+def test_plans_of_solutions_are_valid(seed: int, track: bool) -> None:
+    graph = random_graph(seed, 14, 512)
+    target = small_target(256 << (seed % 4), (1, 4, 64)[seed % 3], direct_operands=True)
+    game = build_instance(graph, target, track)
+    instance = mapping_instance(graph, target, track)
+    bound = bound_mapping(instance, Limits(2.0, 1, 0, lambda: False))
+    plan = mapping_plan(game.problem, target, game.order, instance, bound, OPEN_PROOF, "ilp")
+    assert check_plan(graph, plan, game.problem.memory) == ()
+    assert simulated_cycles(game, plan) >= bound.cycles
+
+
+def test_without_a_solution_the_plan_drops_everything() -> None:
+    graph, target = training_graph(0), training_target(0)
+    game, instance = build_instance(graph, target), mapping_instance(graph, target)
+    bound = bound_mapping(instance, LIMITS, integer=False)
+    assert bound.choices == ()
+    plan = mapping_plan(game.problem, target, game.order, instance, bound, OPEN_PROOF, "ilp")
+    assert check_plan(graph, plan, game.problem.memory) == ()
+    assert len(plan.direct) == game.decisions

@@ -1,0 +1,235 @@
+"""From a solution of the mapping program to a plan with addresses.
+
+Stays are the maximal runs of accesses on chip that the program keeps together; a result whose
+operand ends where it begins takes its place. All are packed as rectangles of address x time, with
+the windows in which the program lets LOADs run. Where that fails, LOADs begin just before their
+use; then what finds no place is shortened or accessed in DRAM.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from stowplan.ilp import allocate_pack
+from stowplan.ilp.mapping import Choice, MappingBound
+from stowplan.ilp.mapping_instance import MappingInstance
+from stowplan.ir.plan import DirectAccess, Plan, Proof, Residency, Transfer, TransferKind
+from stowplan.passes.assemble import plan_in_order
+from stowplan.passes.place import Rectangle, pack_by_size
+from stowplan.passes.problem import PlanningProblem
+from stowplan.targets.target import Target
+
+PACKING_NODES = 200_000
+"""Nodes of the exact packer before stays are shortened."""
+PACKING_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Stay:
+    """Accesses on chip without a gap, and the step from which its place is held."""
+
+    accesses: tuple[int, ...]
+    reserved: int
+
+
+Chain = tuple[_Stay, ...]
+"""Stays that lie one after another in the same place."""
+
+
+def mapping_plan(
+    problem: PlanningProblem,
+    target: Target,
+    order: Sequence[int],
+    instance: MappingInstance,
+    bound: MappingBound,
+    proof: Proof,
+    planner: str,
+) -> Plan:
+    """A valid plan close to the choices of ``bound``; how fast it is, is for the caller to find.
+
+    Args:
+        problem: the planning problem that ``instance`` describes.
+        target: the machine.
+        order: operator indices in execution order.
+        instance: the mapping problem.
+        bound: a solution; without choices, all is accessed in DRAM.
+        proof: what is known of the objective.
+        planner: registry name of the planner.
+    """
+    builder = _Builder(problem, tuple(order), instance)
+    placed = builder.place(builder.chains(builder.stays(bound)))
+    residencies, transfers = [], []
+    on_chip = {a for chain, _ in placed for stay in chain for a in stay.accesses}
+    for chain, address in placed:
+        for n, stay in enumerate(chain):
+            residencies.append(builder.residency(stay, address))
+            transfers += builder.transfers(stay, overwritten=n + 1 < len(chain))
+    direct = [
+        DirectAccess(problem.storages[access.storage].name, access.step)
+        for a, access in enumerate(instance.accesses)
+        if a not in on_chip
+    ]
+    return plan_in_order(problem, target, order, residencies, transfers, direct, proof, planner)
+
+
+@dataclass(frozen=True, slots=True)
+class _Builder:
+    """Looks things up."""
+
+    problem: PlanningProblem
+    order: tuple[int, ...]
+    instance: MappingInstance
+
+    def stays(self, bound: MappingBound) -> list[_Stay]:
+        """Runs of accesses on chip."""
+        open_: dict[int, list[int]] = {}
+        runs: list[list[int]] = []
+        for a, (access, choice) in enumerate(
+            zip(self.instance.accesses, bound.choices, strict=False)
+        ):
+            if choice is Choice.DROP:
+                open_.pop(access.storage, None)
+            elif choice is Choice.NOCOPY and access.storage in open_:
+                open_[access.storage].append(a)
+            else:
+                open_[access.storage] = [a]
+                runs.append(open_[access.storage])
+        return [_Stay(tuple(run), self._issue(run[0], bound.issues[run[0]])) for run in runs]
+
+    def _issue(self, a: int, wanted: int) -> int:
+        """Step from which a stay that begins with access ``a`` holds its place."""
+        access = self.instance.accesses[a]
+        if access.defines:
+            return access.step
+        earliest = self.step(access.before) + 1 if access.before >= 0 else 0
+        return min(access.step, max(wanted, earliest))
+
+    def chains(self, stays: Sequence[_Stay]) -> list[Chain]:
+        """Join results to the operands they replace."""
+        first = {stay.accesses[0]: n for n, stay in enumerate(stays)}
+        last = {stay.accesses[-1]: n for n, stay in enumerate(stays)}
+        follows: dict[int, int] = {}
+        for t, step in enumerate(self.instance.steps):
+            at = {self.instance.accesses[a].storage: a for a in step.accesses}
+            for out, source in self.problem.in_place[self.order[t]]:
+                old, new = last.get(at[source]), first.get(at[out])
+                if old is None or new is None or old in follows or new in follows.values():
+                    continue
+                if self._gives_way(stays[old], stays[new]):
+                    follows[old] = new
+        found = []
+        for n in sorted(set(range(len(stays))) - set(follows.values())):
+            chain = [n]
+            while chain[-1] in follows:
+                chain.append(follows[chain[-1]])
+            found.append(tuple(stays[m] for m in chain))
+        return found
+
+    def _gives_way(self, old: _Stay, new: _Stay) -> bool:
+        """Whether the result may take the operand's place: what must be stored has been before."""
+        shared = self.step(new.accesses[0])
+        if not self.instance.accesses[new.accesses[0]].defines or self.size(new) > self.size(old):
+            return False
+        if self.instance.accesses[old.accesses[-1]].writes:
+            return False
+        return not self.stored(old) or self.written(old) + 1 <= shared
+
+    def place(self, chains: Sequence[Chain]) -> list[tuple[Chain, int]]:
+        """Addresses: of all, or of what finds a place."""
+        unit = self.problem.memory.alignment_bytes
+        space = self.problem.memory.capacity_bytes // unit
+        for chosen in (list(chains), [self._late(chain) for chain in chains]):
+            boxes = [self._box(chain) for chain in chosen]
+            packing = allocate_pack.pack(
+                [box.start for box in boxes],
+                [box.end for box in boxes],
+                [box.size_bytes // unit for box in boxes],
+                space,
+                time_limit_s=PACKING_S,
+                node_limit=PACKING_NODES,
+            )
+            if packing.offsets is not None:
+                offsets = packing.offsets.tolist()
+                return [(chain, unit * n) for chain, n in zip(chosen, offsets, strict=True)]
+        known = list(chains)
+
+        def split(number: int) -> list[Rectangle]:
+            parts = self._parts(known[number])
+            known.extend(parts)
+            return [self._box(part) for part in parts]
+
+        packed = pack_by_size([self._box(chain) for chain in chains], space * unit, split)
+        return [(known[n], address) for n, address in packed.addresses] if packed else []
+
+    def _late(self, chain: Chain) -> Chain:
+        """LOADs that hold their place for one step before the use, where they held it longer."""
+        first = chain[0]
+        latest = max(first.reserved, self.step(first.accesses[0]) - 1)
+        return (_Stay(first.accesses, latest), *chain[1:])
+
+    def _parts(self, chain: Chain) -> list[Chain]:
+        """What to place instead of a chain that finds no place; nothing if it has to be dropped."""
+        if len(chain) > 1:
+            return [(stay,) for stay in chain]
+        stay = chain[0]
+        begins = self.step(stay.accesses[0])
+        if stay.reserved < begins:
+            return [(_Stay(stay.accesses, begins),)]
+        if len(stay.accesses) == 1:
+            return []
+        steps = [self.step(a) for a in stay.accesses]
+        cut = max(range(1, len(steps)), key=lambda n: steps[n] - steps[n - 1])
+        parts = stay.accesses[:cut], stay.accesses[cut:]
+        # What is loaded for a single access may as well be accessed in DRAM.
+        return [
+            (_Stay(part, self._issue(part[0], self.step(part[0]) - 1)),)
+            for part in parts
+            if len(part) > 1 or self.instance.accesses[part[0]].defines
+        ]
+
+    def _box(self, chain: Chain) -> Rectangle:
+        size = max(self.size(stay) for stay in chain)
+        return Rectangle(size, chain[0].reserved, self.end(chain[-1]))
+
+    def residency(self, stay: _Stay, address: int) -> Residency:
+        """The stay at its address."""
+        begins = self.step(stay.accesses[0])
+        return Residency(self.name(stay), begins, self.end(stay), address, stay.reserved)
+
+    def transfers(self, stay: _Stay, overwritten: bool) -> list[Transfer]:
+        """Its LOAD and STORE."""
+        found = []
+        first = self.instance.accesses[stay.accesses[0]]
+        if not first.defines:
+            found.append(Transfer(TransferKind.LOAD, self.name(stay), stay.reserved, first.step))
+        if self.stored(stay):
+            until = self.end(stay) - overwritten
+            issue = self.written(stay) + 1
+            found.append(Transfer(TransferKind.STORE, self.name(stay), issue, until))
+        return found
+
+    def stored(self, stay: _Stay) -> bool:
+        """Whether DRAM must have what was written on chip."""
+        last = self.instance.accesses[stay.accesses[-1]]
+        ends = self.instance.storages[last.storage].ends_in_dram
+        return self.written(stay) >= 0 and (last.after >= 0 or ends)
+
+    def written(self, stay: _Stay) -> int:
+        """Last step that writes it on chip, -1 for none."""
+        writes = (self.step(a) for a in stay.accesses if self.instance.accesses[a].writes)
+        return max(writes, default=-1)
+
+    def step(self, access: int) -> int:
+        """Step of an access."""
+        return self.instance.accesses[access].step
+
+    def end(self, stay: _Stay) -> int:
+        """One past the last step."""
+        return self.step(stay.accesses[-1]) + 1
+
+    def size(self, stay: _Stay) -> int:
+        """Bytes of its place."""
+        return self.problem.size[self.instance.accesses[stay.accesses[0]].storage]
+
+    def name(self, stay: _Stay) -> str:
+        """Its storage."""
+        return self.problem.storages[self.instance.accesses[stay.accesses[0]].storage].name
