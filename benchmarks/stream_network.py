@@ -2,10 +2,10 @@
 
     python -m benchmarks.stream_network resnet18|fsrcnn|light:NAME|MODEL.onnx out.onnx
 
-``resnet18`` and ``fsrcnn`` are the two networks of Stream's examples, from their published
-definitions. Of a model, only what Stream's parser cannot take is written another way: the mean over
-rows and columns as global pooling, the dense layer behind it as a 1 x 1 convolution, weights that
-nodes make as stored ones, shapes of all values stated. Weights are zero; neither tool looks at them.
+``resnet18`` and ``fsrcnn`` are two networks of Stream's examples, from their published definitions.
+Of a model, only what Stream's parser cannot take is written another way: the mean over rows and
+columns as global pooling, the dense layer behind it as a 1 x 1 convolution, weights that nodes make
+as stored ones, shapes of all values stated. Weights are zero; neither tool looks at them.
 """
 
 import argparse

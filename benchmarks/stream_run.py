@@ -3,7 +3,8 @@
     python -m venv peer
     peer/bin/pip install stream-dse==0.0.8 zigzag-dse==2.5.4 "pandas<2.3" "numpy<2" \\
         "networkx<3.3" plotly rtree
-    peer/bin/python -P -W ignore benchmarks/stream_run.py network.onnx 262144 [--rows all] [--until 13] [--mode 4]
+    peer/bin/python -P -W ignore benchmarks/stream_run.py network.onnx 262144
+        [--rows all] [--until 13] [--mode 4]
 
 Runs with the Python of Stream's environment and imports nothing of this project. The machine is
 ``edge-npu`` as far as Stream can say it: one core of 32 x 32 multipliers, 128 lanes for pooling and
@@ -13,7 +14,9 @@ that Stream's schedule moves over the DRAM port, by kind, its latency, and secon
 
 ``--rows N`` cuts every layer into N bands of rows (``all``: single rows), ``1`` leaves them whole.
 ``--until N`` does so for the nodes before number N of the file only, the others stay whole.
-``--mode 4`` also cuts output channels until the weights of a layer fit the weight memory.
+``--mode 4`` also cuts output channels until the weights of a layer fit the weight memory. Stream
+reserves 16 bits for every result of a convolution; ``--sum-bits 8`` (the default) reserves what is
+kept, as sums never leave ``edge-npu``'s array.
 """
 
 import argparse
@@ -46,6 +49,7 @@ def main() -> None:
     parser.add_argument("--rows", default="all")
     parser.add_argument("--mode", type=int, choices=(1, 4), default=1)
     parser.add_argument("--until", type=int, default=0)
+    parser.add_argument("--sum-bits", type=int, default=BYTE)
     parser.add_argument("--order", choices=("memory", "latency"), default="memory")
     arguments = parser.parse_args()
     logging.disable(logging.WARNING)
@@ -58,6 +62,7 @@ def main() -> None:
         "until": arguments.until,
         "mode": arguments.mode,
         "order": arguments.order,
+        "sum_bits": arguments.sum_bits,
         "nodes": schedule.workload.number_of_nodes(),
         **{kind: bits // BYTE for kind, bits in moved_bits(schedule, costs).items()},
         "cycles": int(schedule.latency),
@@ -71,20 +76,22 @@ def run(arguments: argparse.Namespace) -> tuple[Any, Any]:
     """Stream's evaluation of the schedule, and its costs of every kind of node."""
     stages, zigzag = library("stream.classes.stages"), library("zigzag.classes.stages.Stage")
     record_directions(library("stream.classes.cost_model.communication_manager"))
-    costs: dict[str, Any] = {}
+    costs: dict[Any, Any] = {}
 
-    class Keep(stages.InterCoreMappingStage):  # type: ignore[misc]
-        """Hands out what the stage before found."""
+    def keep(callables: list[Any], **options: Any) -> Any:
+        costs.update(options["node_hw_performances"])
+        return stages.InterCoreMappingStage(callables, **options)
 
-        def __init__(self, callables: list[Any], **options: Any) -> None:
-            costs.update(nodes=options["node_hw_performances"])
-            super().__init__(callables, **options)
+    def narrow(callables: list[Any], **options: Any) -> Any:
+        for node in options["workload"].nodes():
+            vars(node).get("attrs", {}).get("operand_precision", {})["O"] = arguments.sum_bits
+        return stages.GenerateCNWorkloadHybridStage(callables, **options)
 
     pipeline = [
         stages.StreamONNXModelParserStage,
-        stages.GenerateCNWorkloadHybridStage,
+        narrow,
         stages.IntraCoreMappingStage,
-        Keep,
+        keep,
     ]
     main_stage = zigzag.MainStage(
         pipeline,
@@ -100,7 +107,7 @@ def run(arguments: argparse.Namespace) -> tuple[Any, Any]:
         scheduler_candidate_selection=arguments.order,
         operands_to_prefetch=[],
     )
-    return main_stage.run()[0][0], costs["nodes"]
+    return main_stage.run()[0][0], costs
 
 
 def cuts(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -117,7 +124,7 @@ def library(name: str) -> Any:
     try:
         return import_module(name)
     except ImportError as error:
-        sys.exit(f"{error}: run this with a Python that has stream-dse (see the file's first lines)")
+        sys.exit(f"{error}: run this with a Python that has stream-dse (how: this file's top)")
 
 
 def mapping() -> str:
@@ -151,7 +158,7 @@ def moved_bits(schedule: Any, costs: Any) -> Counter[str]:
         # Equal nodes have different hashes in Stream, so that looking one up would not find it.
         cost = next(next(iter(found.values())) for same, found in costs.items() if same == node)
         links = node.memory_operand_links
-        for operand in (name for name, memory in links.items() if memory in node.too_large_operands):
+        for operand in (name for name in links if links[name] in node.too_large_operands):
             moves = cost.memory_word_access[operand][-1]
             constant = operand in node.constant_operands
             for is_read, words in (
@@ -177,16 +184,14 @@ def machine(scratchpad_bytes: int) -> Any:
     array = array_core(shared)
     pooling = lanes_core(POOLING, shared, (("I1", "O"), ("I2",)))
     simd = lanes_core(SIMD, shared, (("I1", "I2", "O"),))
-    graph = mesh.get_2d_mesh(
-        [array], 1, 1, SRAM_BITS_PER_CYCLE, 0, pooling, simd, offchip_core()
-    )
+    graph = mesh.get_2d_mesh([array], 1, 1, SRAM_BITS_PER_CYCLE, 0, pooling, simd, offchip_core())
     return accelerator.Accelerator("edge-npu", graph, offchip_core_id=OFFCHIP)
 
 
-def memory(name: str, size_bytes: int, bits_per_cycle: int, pj_per_byte: float, **ports: int) -> Any:
+def memory(name: str, size_bytes: int, bits_per_cycle: int, pj_byte: float, **ports: int) -> Any:
     """A memory with a port for reads and one for writes unless said otherwise."""
     module = library("zigzag.classes.hardware.architecture.memory_instance")
-    cost = pj_per_byte * bits_per_cycle / BYTE
+    cost = pj_byte * bits_per_cycle / BYTE
     ports = ports or {"r_port": 1, "w_port": 1, "rw_port": 0}
     return module.MemoryInstance(
         name=name,
