@@ -13,6 +13,7 @@ import argparse
 import json
 import re
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from statistics import mean
 from time import monotonic, process_time
@@ -116,7 +117,7 @@ def measure(path: Path, memory: str, seconds: float, known: dict[tuple[str, str]
     if (path.stem, memory) in known:
         cycles["-p rl"] = round(known[path.stem, memory] * game.bound_cycles)
     replayed = played(play, wishes_of(game, plan)).cycles
-    spent = [after - before for before, after in zip(clock, clock[1:], strict=False)]
+    linear_s, integer_s, plan_s = (after - before for before, after in pairwise(clock))
     return Row(
         path.stem,
         memory,
@@ -127,7 +128,9 @@ def measure(path: Path, memory: str, seconds: float, known: dict[tuple[str, str]
         found.optimal,
         cycles,
         replayed,
-        *spent,
+        linear_s,
+        integer_s,
+        plan_s,
         wall,
     )
 
@@ -176,14 +179,15 @@ def _wins(row: Row) -> bool:
 def main() -> None:
     """Measure all pairs; print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("models", type=Path, nargs="+")
+    parser.add_argument("models", type=Path, nargs="*")
     parser.add_argument("--memories", default=",".join(MEMORIES))
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--known", type=Path)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=Path, help="write the rows here")
+    parser.add_argument("--rows", type=Path, nargs="*", default=[], help="rows measured before")
     arguments = parser.parse_args()
     known = read_known(arguments.known) if arguments.known else {}
-    rows: list[Row] = []
+    rows = [Row(**row) for rows in arguments.rows for row in json.loads(rows.read_text())]
     for path in arguments.models:
         for memory in arguments.memories.split(","):
             if known and (path.stem, memory) not in known:

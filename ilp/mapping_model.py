@@ -14,6 +14,7 @@ Variables:
 * ``T[g]``: how long a slot lasts; one more slot at the end for STOREs;
 * ``f[a,g]``, ``q[a,g]``: DRAM's time, and that of the queue of LOADs, that the LOAD for ``a`` takes
   in slot ``g``; ``f0[a]``, ``q0[a]`` before ``t(a)`` begins in its own slot;
+* ``r[a,g]`` binary for large storages: the LOAD for ``a`` has begun by the end of slot ``g``;
 * ``h[w,g]``: DRAM's time that the STORE of ``w`` takes.
 
 Minimise the sum of ``T`` subject to:
@@ -22,8 +23,8 @@ Minimise the sum of ``T`` subject to:
 2. *Current copies.* ``s[w] >= x[w] - k[a]`` for ``w`` and every access ``a`` up to the next write:
    whatever finds it not on chip reads DRAM. ``s[w] >= x[w]`` where DRAM must hold it in the end.
 3. *Space.* In every step, what is accessed on chip, stays over it, or is being loaded fits. Of a
-   LOAD under way at least the share already loaded counts. Results that may take the place of
-   operands do not count together with those that end here.
+   LOAD under way ``r`` counts, at least the share already loaded. Results that may take the place
+   of operands do not count together with those that end here.
 4. *Steps.* ``run[t] >= z[t] read + compute``, ``>= z[t] read + direct bytes / DRAM's rate``,
    ``>= z[t] read + on-chip bytes / banks' rate``; ``z[t] >= 1 - x[a]`` for each ``a`` that reads.
 5. *Slots.* ``lead[t] >= lead[u] + run[u]`` for the steps ``u`` it waits for;
@@ -50,6 +51,8 @@ from stowplan.ilp.matrix import Matrix, Terms
 
 REACH = 12
 """Slots before a use, and after a write, in which transfers are told apart."""
+RESERVING = 1 / 64
+"""Share of fast memory from which on a LOAD under way takes all of its place or nothing."""
 
 
 @dataclass(slots=True)
@@ -250,7 +253,7 @@ def _load(built: MappingModel, a: int, integer: bool) -> None:
         built.queue[g].append((q, 1.0))
         matrix.at_least([(q, 1.0), (f, -1.0)], 0.0)
         loaded.append((q, -1.0 / busy))
-        reserved = matrix.column(0.0, 1.0, integer=integer)
+        reserved = matrix.column(0.0, 1.0, integer=integer and space >= RESERVING)
         matrix.at_least([(reserved, 1.0), *loaded], 0.0)
         built.reserved[a].append((ends[g - 1] + 1 if g else 0, reserved))
         if ends[g] < access.step:
