@@ -7,6 +7,7 @@ error there must not hide itself.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from stowplan.ir.derived import once_per_graph
 from stowplan.ir.graph import Graph, Interval, Operator, Role
 from stowplan.ir.storage import workspace_name
 
@@ -70,26 +71,36 @@ class Facts:
 
 def facts_of(graph: Graph) -> Facts:
     """Resolve every view of ``graph`` and collect what its operators touch."""
+    return Facts(graph, *_collected(graph))
+
+
+_Collected = tuple[
+    Mapping[str, int],
+    frozenset[str],
+    frozenset[str],
+    frozenset[str],
+    Mapping[str, tuple[Touch, ...]],
+]
+
+
+@once_per_graph
+def _collected(graph: Graph) -> _Collected:
+    """The fields of ``Facts`` behind the graph, in their order."""
     place = {tensor.name: graph.resolve(tensor.name) for tensor in graph.tensors}
     roles: dict[str, set[Role]] = {}
     for tensor in graph.tensors:
         roles.setdefault(place[tensor.name][0], set()).add(tensor.role)
     sizes = {t.name: t.size_bytes for t in graph.tensors if t.alias is None}
     sizes |= {workspace_name(op.name): op.workspace_bytes for op in graph.operators}
+    weights = frozenset(name for name, found in roles.items() if Role.WEIGHT in found)
     initial = frozenset(name for name, found in roles.items() if found & _IN_DRAM_AT_FIRST)
+    final = frozenset(name for name, found in roles.items() if Role.OUTPUT in found)
     touches: dict[str, tuple[Touch, ...]] = {}
     written = set(initial)
     for op in graph.operators:
         touches[op.name] = _touches(graph, op, place, written)
         written.update(touch.storage for touch in touches[op.name] if touch.writes)
-    return Facts(
-        graph,
-        sizes,
-        weights=frozenset(name for name, found in roles.items() if Role.WEIGHT in found),
-        initial=initial,
-        final=frozenset(name for name, found in roles.items() if Role.OUTPUT in found),
-        touches=touches,
-    )
+    return sizes, weights, initial, final, touches
 
 
 def _touches(
@@ -100,7 +111,7 @@ def _touches(
     for names, ranges in ((op.inputs, reads), (op.outputs, writes)):
         for name in dict.fromkeys(names):
             storage, offset = place[name]
-            extent = (offset, offset + graph.tensor[name].size_bytes)
+            extent = (offset, offset + graph.size_bytes[name])
             ranges.setdefault(storage, []).append(extent)
     if op.workspace_bytes:
         writes[workspace_name(op.name)] = [(0, op.workspace_bytes)]

@@ -34,6 +34,8 @@ def check_dataflow(facts: Facts, plan: Plan) -> Iterator[Violation]:
 
     Needs an order that is a permutation.
     """
+    if plan.order == tuple(facts.touches):
+        return
     before = _users(facts, facts.touches)
     after = _users(facts, plan.order)
     for storage, reference in before.items():

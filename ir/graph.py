@@ -138,6 +138,11 @@ class Graph:
         return {tensor.name: tensor for tensor in self.tensors}
 
     @cached_property
+    def size_bytes(self) -> Mapping[str, int]:
+        """Bytes of each tensor's elements by tensor name."""
+        return {tensor.name: tensor.size_bytes for tensor in self.tensors}
+
+    @cached_property
     def operator(self) -> Mapping[str, Operator]:
         """Operator by name."""
         return {operator.name: operator for operator in self.operators}

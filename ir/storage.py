@@ -5,8 +5,10 @@ range one of them writes meets a range the other reads or writes; the direction 
 order. The first writer of a storage also precedes every other operator that touches it.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from stowplan.ir.derived import once_per_graph
 from stowplan.ir.graph import Graph, Role
 
 
@@ -67,12 +69,15 @@ def workspace_name(operator: str) -> str:
     return f"{operator}:workspace"
 
 
+@once_per_graph
 def storage_model(graph: Graph) -> StorageModel:
     """Resolve views and derive accesses and precedence.
 
     Runs in time proportional to the operands plus, per storage, writers times accesses.
     """
-    storages, index = _storages(graph)
+    places = {tensor.name: graph.resolve(tensor.name) for tensor in graph.tensors}
+    storages, index = _storages(graph, places)
+    size_bytes = graph.size_bytes
     accesses: list[tuple[Access, ...]] = []
     defined = {i for i, storage in enumerate(storages) if storage.starts_in_dram}
     for op in graph.operators:
@@ -80,8 +85,8 @@ def storage_model(graph: Graph) -> StorageModel:
         writes: dict[int, list[tuple[int, int]]] = {}
         for names, ranges in ((op.inputs, reads), (op.outputs, writes)):
             for name in dict.fromkeys(names):
-                base, offset = graph.resolve(name)
-                extent = (offset, offset + graph.tensor[name].size_bytes)
+                base, offset = places[name]
+                extent = (offset, offset + size_bytes[name])
                 ranges.setdefault(index[base], []).append(extent)
         if op.workspace_bytes:
             writes[index[workspace_name(op.name)]] = [(0, op.workspace_bytes)]
@@ -101,13 +106,13 @@ def storage_model(graph: Graph) -> StorageModel:
     return StorageModel(storages, tuple(accesses), _predecessors(len(storages), accesses))
 
 
-def _storages(graph: Graph) -> tuple[tuple[Storage, ...], dict[str, int]]:
-    touched = {
-        graph.resolve(name)[0] for op in graph.operators for name in (*op.inputs, *op.outputs)
-    }
+def _storages(
+    graph: Graph, places: Mapping[str, tuple[str, int]]
+) -> tuple[tuple[Storage, ...], dict[str, int]]:
+    touched = {places[name][0] for op in graph.operators for name in (*op.inputs, *op.outputs)}
     roles: dict[str, set[Role]] = {}
     for tensor in graph.tensors:
-        roles.setdefault(graph.resolve(tensor.name)[0], set()).add(tensor.role)
+        roles.setdefault(places[tensor.name][0], set()).add(tensor.role)
     storages = [
         Storage(
             tensor.name,
@@ -136,6 +141,8 @@ def _predecessors(
             by_storage[access.storage].append((op, access))
     before: list[set[int]] = [set() for _ in accesses]
     for users in by_storage:
+        if not any(access.writes for _, access in users):
+            continue
         first_writer: int | None = None
         writers: list[tuple[int, Access]] = []
         readers: list[tuple[int, Access]] = []

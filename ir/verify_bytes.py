@@ -29,17 +29,17 @@ class Coverage:
     """Bytes written so far, per storage, as sorted disjoint intervals; a state machine."""
 
     def __init__(self, graph: Graph, places: StorageMap) -> None:
-        self._graph = graph
+        self._size_bytes = graph.size_bytes
         self._places = places
         self._written: dict[str, list[Interval]] = {}
         for tensor in graph.tensors:
             if tensor.role in (Role.INPUT, Role.WEIGHT, Role.STATE):
                 root = places[tensor.name][0]
-                self._written[root] = [(0, graph.tensor[root].size_bytes)]
+                self._written[root] = [(0, graph.size_bytes[root])]
 
     def _range(self, name: str) -> tuple[str, int, int]:
         root, lower = self._places[name]
-        return root, lower, lower + self._graph.tensor[name].size_bytes
+        return root, lower, lower + self._size_bytes[name]
 
     def write(self, name: str) -> None:
         """Note that all bytes of tensor ``name`` are written."""
@@ -57,9 +57,9 @@ class Coverage:
     def missing(self, name: str) -> Interval | None:
         """The first byte range of tensor ``name`` that nothing has written, if any."""
         root, lower, upper = self._range(name)
-        if lower == upper:
-            return None
         spans = self._written.get(root, [])
+        if lower == upper or (len(spans) == 1 and spans[0][0] <= lower and upper <= spans[0][1]):
+            return None
         index = bisect_right(spans, lower, key=lambda span: span[0]) - 1
         start = max(lower, spans[index][1]) if index >= 0 else lower
         if start >= upper:

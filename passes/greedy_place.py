@@ -105,7 +105,8 @@ class _Sweep:
         self._short = sum(lengths) // max(1, len(lengths)) if by_lifetime else 0
         self._use = [-1] * len(self._size)
         self._dirty = bytearray(len(self._size))
-        self._lows: list[int] = []
+        # Blocks by address: their bytes, and the storages that lie there.
+        self._spans: list[tuple[int, int]] = []
         self._blocks: list[int] = []
         self._low: dict[int, int] = {}
 
@@ -154,15 +155,16 @@ class _Sweep:
         self._insert(output, address, step)
 
     def _insert(self, storage: int, address: int, step: int) -> None:
-        at = bisect_left(self._lows, address)
-        self._lows.insert(at, address)
+        span = (address, address + self._size[storage])
+        at = bisect_left(self._spans, span)
+        self._spans.insert(at, span)
         self._blocks.insert(at, storage)
         self._low[storage] = address
         self.address_of[storage, step] = address
 
     def _remove(self, storage: int) -> None:
-        at = bisect_left(self._lows, self._low.pop(storage))
-        del self._lows[at]
+        at = bisect_left(self._spans, (self._low.pop(storage),))
+        del self._spans[at]
         del self._blocks[at]
 
     def _enter(self, storage: int, step: int, operands: Sequence[int]) -> None:
@@ -180,13 +182,10 @@ class _Sweep:
 
     def _hole(self, storage: int) -> int | None:
         size = self._size[storage]
-        spans = [
-            (low, low + self._size[v]) for low, v in zip(self._lows, self._blocks, strict=True)
-        ]
         if self._length(storage) >= self._short:
-            return tightest_hole(spans, size, self._capacity)
+            return tightest_hole(self._spans, size, self._capacity)
         ceiling = self._capacity
-        for low, high in reversed(spans):
+        for low, high in reversed(self._spans):
             if ceiling - high >= size:
                 break
             ceiling = low
@@ -205,7 +204,7 @@ class _Sweep:
         costs = [self._cost(v, step) if v not in operands else None for v in self._blocks]
         best: tuple[float, int, int, int] | None = None
         floor = 0
-        for first, low in enumerate(self._lows):
+        for first, span in enumerate(self._spans):
             total = 0.0
             for last in range(first, len(self._blocks)):
                 cost = costs[last]
@@ -214,12 +213,12 @@ class _Sweep:
                 total += cost
                 if best is not None and total >= best[0]:
                     break
-                above = last + 1 < len(self._lows)
-                ceiling = self._lows[last + 1] if above else self._capacity
+                above = last + 1 < len(self._spans)
+                ceiling = self._spans[last + 1][0] if above else self._capacity
                 if ceiling - floor >= size:
                     best = (total, floor, first, last)
                     break
-            floor = low + self._size[self._blocks[first]]
+            floor = span[1]
         if best is None or (self._direct and self._cost(storage, step) <= best[0]):
             return None
         for v in self._blocks[best[2] : best[3] + 1]:

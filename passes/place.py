@@ -128,7 +128,8 @@ def tightest_hole(
         slack = low - reached - size_bytes
         if 0 <= slack < best_slack:
             best, best_slack = reached, slack
-        reached = max(reached, high)
+        if high > reached:
+            reached = high
     if best is None and reached + size_bytes <= capacity_bytes:
         return reached
     return best
