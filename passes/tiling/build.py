@@ -4,7 +4,7 @@ Every tensor is cut where some tile of its producer or of a reader begins or end
 reads the pieces its regions meet and writes those inside its own.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from stowplan.ir.dtypes import DType
@@ -16,6 +16,7 @@ from stowplan.passes.tiling.choose import Group
 from stowplan.passes.tiling.grids import jobs_of_grid
 from stowplan.passes.tiling.network import Network
 from stowplan.passes.tiling.pieces import Job, Pieces
+from stowplan.passes.tiling.slabs import Steps
 from stowplan.passes.tiling.stripes import stripe_chain
 
 
@@ -45,7 +46,11 @@ def _jobs(network: Network, group: Group) -> Iterator[Job]:
 
 
 def build(
-    network: Network, jobs: Sequence[Job], joined_bytes: int, dissolve: bool = False
+    network: Network,
+    jobs: Sequence[Job],
+    joined_bytes: int,
+    dissolve: bool = False,
+    slabs: Mapping[str, Steps] | None = None,
 ) -> Graph:
     """The tiled graph; operators that nothing cuts stay as they are.
 
@@ -54,13 +59,14 @@ def build(
         jobs: its tiles in the order in which they run.
         joined_bytes: contiguous pieces are joined into storages of at least this size.
         dissolve: views disappear into their readers even where no tensor is cut.
+        slabs: extents of the storages of tensors where these are decided already.
     """
     graph = network.graph
     if not dissolve and all(
         job.terms is None and job.box == network.whole(job.unit) for job in jobs
     ):
         return graph
-    pieces = Pieces(network, jobs, joined_bytes)
+    pieces = Pieces(network, jobs, joined_bytes, slabs)
     sunk = frozenset(name for name in graph.tensor if _sinks(network, pieces, name))
     units = {unit.operator.name for unit in network.units}
     kept = [op for op in graph.operators if op.name not in units and sunk.isdisjoint(op.outputs)]

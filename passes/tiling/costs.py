@@ -13,12 +13,13 @@ the chain's own inputs, so that it can be fetched meanwhile.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from math import prod
 
 import numpy as np
 import numpy.typing as npt
 
-from stowplan.ir.graph import Role
+from stowplan.ir.graph import Role, Tensor
 from stowplan.passes.tiling.boxes import full
 from stowplan.passes.tiling.network import Network, Unit
 from stowplan.passes.tiling.stripes import Striping, stripe_chain
@@ -67,6 +68,7 @@ class Budget:
         array: what multiplies; None leaves its shape out of account.
         burst_bytes: least bytes moved at once.
         most_rows: rows of an image or a matrix that a tile has at most; 0 leaves it open.
+        storages: per tensor, extents of its storages where these are decided already (``slabs``).
     """
 
     capacity_bytes: int
@@ -77,6 +79,7 @@ class Budget:
     array: ArrayShape | None = None
     burst_bytes: int = 64
     most_rows: int = 0
+    storages: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     def stripes(self, shape: Sequence[int], axis: int) -> int:
         """Fewest tiles along a dimension of a result that keep to ``most_rows``."""
@@ -88,11 +91,35 @@ class Budget:
         """Bytes a tile of ``size_bytes`` takes."""
         return _aligned(size_bytes, self.alignment_bytes)
 
+    def taken(self, tensor: Tensor, sides: Sequence[Integers]) -> Integers:
+        """Most bytes a region of a tensor takes, by its extents; arrays of one shape."""
+        steps = self.storages.get(tensor.name)
+        if steps is None:
+            return self.rounded(-(-product_of(sides) * tensor.dtype.bits // 8))
+        count: Integers = np.asarray(1, dtype=np.int64)
+        for extent, step, side in zip(tensor.shape, steps, sides, strict=True):
+            # A region of two elements or more may begin with the last element of a storage.
+            met = np.where(side > 1, (side - 2) // step + 2, side)
+            count = count * np.minimum(met, -(-extent // step))
+        return count * self.aligned(prod(steps) * tensor.dtype.bits // 8)
+
+    def rounded(self, size: Integers) -> Integers:
+        """Sizes as the scratchpad takes them."""
+        return -(-size // self.alignment_bytes) * self.alignment_bytes
+
     def spilled(self, size_bytes: int) -> int:
         """Bytes moved for a result of ``size_bytes`` between two chains."""
         if size_bytes >= self.kept_bytes:
             return 2 * size_bytes
         return 2 * size_bytes * size_bytes // (4 * self.kept_bytes)
+
+
+def product_of(sides: Sequence[Integers]) -> Integers:
+    """Elements of regions, by their extents."""
+    count: Integers = np.asarray(1, dtype=np.int64)
+    for side in sides:
+        count = count * side
+    return count
 
 
 def _aligned(size_bytes: int, alignment_bytes: int) -> int:

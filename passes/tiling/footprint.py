@@ -16,6 +16,10 @@ from stowplan.passes.tiling.reshapes import reshaped
 from stowplan.passes.tiling.windows import Window, resampled, windows_of
 from stowplan.passes.view_rules import axis_of, integers
 
+_SUMMED = frozenset(
+    ("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceSumSquare")
+)
+"""Reductions whose results over parts combine one by one into that over all."""
 _INNER = "result before the reshape"
 Shape = tuple[int, ...]
 Need = Callable[[Box], Box | None]
@@ -294,9 +298,24 @@ def _pool(graph: Graph, op: Operator) -> Footprint | None:
 
 def _global_pool(graph: Graph, op: Operator) -> Footprint | None:
     source = graph.tensor[op.inputs[0]].shape
-    if len(graph.tensor[op.outputs[0]].shape) != len(source):
+    if len(graph.tensor[op.outputs[0]].shape) != len(source) or len(source) < 3:
         return None
-    return Footprint(frozenset({0, 1}), (lambda box: (*box[:2], *full(source[2:])),))
+    rows, rest = source[2], full(source[3:])
+
+    def part(box: Box, terms: Interval) -> Box:
+        return (*box[:2], terms, *rest)
+
+    return _summed(graph, op, frozenset({0, 1}), part, rows)
+
+
+def _summed(
+    graph: Graph, op: Operator, splittable: frozenset[int], part: PartNeed, terms: int
+) -> Footprint:
+    """A reduction; its sums are cut too where 32 bits hold them."""
+    needs = (_all_terms(part, terms),)
+    if graph.tensor[op.outputs[0]].dtype.bits > 32:
+        return Footprint(splittable, needs)
+    return Footprint(splittable, needs, terms, (part,))
 
 
 def _matmul(graph: Graph, op: Operator) -> Footprint | None:
@@ -357,9 +376,21 @@ def _channel_normalisation(graph: Graph, op: Operator) -> Footprint | None:
 
 
 def _local_response(graph: Graph, op: Operator) -> Footprint | None:
-    shape = graph.tensor[op.inputs[0]].shape
-    across = (0, shape[1])
-    return Footprint(_all_but(len(shape), 1), (lambda box: (box[0], across, *box[2:]),))
+    """Every channel with its neighbours in a window of ``size``.
+
+    Source: ONNX operator specification, LRN: from floor((size - 1) / 2) channels before to
+    ceil((size - 1) / 2) behind.
+    """
+    shape, size = graph.tensor[op.inputs[0]].shape, op.attribute("size")
+    if not isinstance(size, int) or len(shape) < 2:
+        return None
+    before, behind = (size - 1) // 2, size // 2
+
+    def need(box: Box) -> Box:
+        lower, upper = box[1]
+        return (box[0], (max(0, lower - before), min(shape[1], upper + behind)), *box[2:])
+
+    return Footprint(_all_but(len(shape)), (need,))
 
 
 def _transpose(graph: Graph, op: Operator) -> Footprint | None:
@@ -381,10 +412,16 @@ def _reduction(graph: Graph, op: Operator) -> Footprint | None:
     elif len(result) != len(source) or (prod(result) != prod(source[i] for i in kept)):
         return None
 
-    def need(box: Box) -> Box:
-        return tuple(box[place[i]] if i in place else (0, e) for i, e in enumerate(source))
+    first = next((i for i, e in enumerate(source) if i not in place and e > 1), None)
 
-    return Footprint(frozenset(place.values()), (need,))
+    def part(box: Box, terms: Interval) -> Box:
+        sides = ((0, e) if i not in place else box[place[i]] for i, e in enumerate(source))
+        return tuple(terms if i == first else side for i, side in enumerate(sides))
+
+    splittable, terms = frozenset(place.values()), 1 if first is None else source[first]
+    if op.kind not in _SUMMED:
+        return Footprint(splittable, (_all_terms(part, terms),))
+    return _summed(graph, op, splittable, part, terms)
 
 
 def _concat(graph: Graph, op: Operator) -> Footprint | None:

@@ -17,7 +17,7 @@ import numpy as np
 
 from stowplan.ir.graph import Role
 from stowplan.passes.tiling.boxes import Box, cut_evenly, extents, full
-from stowplan.passes.tiling.costs import Budget, Integers
+from stowplan.passes.tiling.costs import Budget, Integers, product_of
 from stowplan.passes.tiling.network import Network, Unit
 from stowplan.passes.tiling.pieces import Job
 
@@ -29,6 +29,9 @@ DEPTH = 3
 """Dimensions cut at once, unless that does not fit."""
 TRIED = 8
 """Combinations whose estimate fits that are measured exactly."""
+SAMPLED = 64
+"""Tiles at either end of a dimension that are measured where storages are fixed: what strides and
+resampling need repeats itself sooner."""
 _LADDER = tuple(sorted({n * 2**k for n in (2, 3) for k in range(18)} | {1}))
 """Counts of tiles tried per dimension, besides its extent."""
 _NONE = 1 << 60
@@ -64,10 +67,16 @@ def find_grid(network: Network, budget: Budget, unit: Unit) -> Grid:
     return _Search(network, budget, unit).best()
 
 
+def least_bytes(network: Network, budget: Budget, unit: Unit) -> int:
+    """What the smallest tile of a unit takes of the scratchpad."""
+    search = _Search(network, budget, unit)
+    return min(search.exact(counts, tuple(counts)).needed_bytes for counts in search.finest())
+
+
 def smallest_tile(network: Network, budget: Budget, unit: Unit) -> tuple[tuple[str, int], ...]:
     """What the smallest tile of a unit holds on chip: names and bytes, largest first."""
     search = _Search(network, budget, unit)
-    held = search.held({axis: search.extent(axis) for axis in search.axes})
+    held = min(map(search.held, search.finest()), key=lambda found: sum(size for _, size in found))
     return tuple(sorted(held, key=lambda each: (-each[1], each[0])))
 
 
@@ -114,7 +123,7 @@ class _Search:
 
     def best(self) -> Grid:
         """The cheapest grid that fits."""
-        uncut = self._exact({}, ())
+        uncut = self.exact({}, ())
         fits = uncut.needed_bytes <= self.budget.capacity_bytes
         limited = {axis for axis in self.axes if self.fewest(axis) > 1}
         if not self.axes or (fits and not limited):
@@ -127,14 +136,21 @@ class _Search:
                 for found in _Lattice(self, axes).cheapest()
             )
             for _, _, counts, order in ranked:
-                grid = self._exact(dict(counts), order)
+                grid = self.exact(dict(counts), order)
                 if grid.needed_bytes <= self.budget.capacity_bytes:
                     return grid
-        extents_of = {axis: self.extent(axis) for axis in self.axes}
-        finest = self._exact(extents_of, tuple(self.axes))
+        finest = min(
+            (self.exact(counts, tuple(counts)) for counts in self.finest()),
+            key=lambda grid: grid.needed_bytes,
+        )
         if finest.needed_bytes <= self.budget.capacity_bytes:
             return finest
         return Grid((), 0, finest.needed_bytes, fits=False)
+
+    def finest(self) -> list[dict[int, int]]:
+        """Counts of the smallest tiles: of one element each, its sum whole or cut too."""
+        counts = {axis: self.extent(axis) for axis in self.axes if axis != TERMS}
+        return [counts, counts | {TERMS: self.unit.terms}] if TERMS in self.axes else [counts]
 
     def fewest(self, axis: int) -> int:
         """Fewest tiles along a dimension that the options allow."""
@@ -160,19 +176,33 @@ class _Search:
         key = axis, count
         if key not in self._cut:
             found = {name: extents(box) for name, box in self._regions({axis: count}).items()}
-            if count == 2:
-                for name, box in self._regions({axis: count}, first=True).items():
+            others = [self._regions({axis: count}, first=True)] if count == 2 else []
+            if self.budget.storages and axis != TERMS:
+                others = self._sampled(axis, count)
+            for regions in others:
+                for name, box in regions.items():
                     other = extents(box)
                     found[name] = tuple(map(max, found.get(name, other), other))
             self._cut[key] = found
         return self._cut[key]
 
-    def _exact(self, counts: dict[int, int], order: Sequence[int]) -> Grid:
+    def _sampled(self, axis: int, count: int) -> list[dict[str, Box]]:
+        """What the tiles along one dimension need; of very many, the first and the last."""
+        bounds = cut_evenly(self.whole[axis][1], count)
+        at = {*range(min(count, SAMPLED)), *range(max(0, count - SAMPLED), count)}
+        sides = [(bounds[i], bounds[i + 1]) for i in sorted(at)]
+        before, after = self.whole[:axis], self.whole[axis + 1 :]
+        return [self.unit.regions((*before, side, *after)) for side in sides]
+
+    def exact(self, counts: dict[int, int], order: Sequence[int]) -> Grid:
         """The grid of given counts and loop order, measured on its tiles."""
-        needed = self._needed(counts, first=False)
-        if 2 in counts.values():
-            needed = max(needed, self._needed(counts, first=True))
         lattice = _Lattice(self, tuple(order), {a: (counts[a],) for a in order})
+        if self.budget.storages:
+            needed = int(lattice.needed().max())
+        else:
+            needed = self._needed(counts, first=False)
+            if 2 in counts.values():
+                needed = max(needed, self._needed(counts, first=True))
         loops = tuple((axis, counts[axis]) for axis in order if counts[axis] > 1)
         again, idle = lattice.again(order), lattice.idle() + lattice.ragged()
         return Grid(loops, int(again.min()), needed, int(idle.min()))
@@ -180,8 +210,11 @@ class _Search:
     def _needed(self, counts: dict[int, int], first: bool) -> int:
         return sum(self.budget.aligned(size) for _, size in self.held(counts, first))
 
-    def held(self, counts: dict[int, int], first: bool = False) -> Iterator[tuple[str, int]]:
+    def held(self, counts: dict[int, int], first: bool = False) -> list[tuple[str, int]]:
         """What a tile holds on chip: names and bytes of operands, sums so far, and results."""
+        return list(self._held(counts, first))
+
+    def _held(self, counts: dict[int, int], first: bool) -> Iterator[tuple[str, int]]:
         network = self.network
         for name, box in self._regions(counts, first).items():
             if not network.streamed(name):
@@ -224,6 +257,7 @@ class _Lattice:
         self._tiles = np.ones([1] * len(self._axes), dtype=np.int64)
         for count in self._counts.values():
             self._tiles = self._tiles * count
+        self._extents = {name: self._sides(name) for name in search.names}
         self._size = [self._bytes(name) for name in search.names]
 
     def _along(self, axis: int) -> list[int]:
@@ -254,7 +288,7 @@ class _Lattice:
     def _bytes(self, name: str) -> Integers:
         """Bytes a tile needs of a tensor."""
         size = np.ones([1] * len(self._axes), dtype=np.int64)
-        for side in self._sides(name):
+        for side in self._extents[name]:
             size = size * side
         return -(-size * self._search.network.graph.tensor[name].dtype.bits // 8)
 
@@ -268,7 +302,7 @@ class _Lattice:
         total = self._ragged(result, self._made())
         for name in search.names:
             if search.network.graph.tensor[name].role is not Role.WEIGHT:
-                total = total + self._ragged(name, self._sides(name))
+                total = total + self._ragged(name, self._extents[name])
         return total * self._tiles
 
     def _ragged(self, name: str, sides: Sequence[Integers]) -> Integers:
@@ -283,27 +317,21 @@ class _Lattice:
         ragged: Integers = runs * (-(-moved // burst) * burst - moved)
         return ragged
 
-    def _aligned(self, size: Integers) -> Integers:
-        alignment = self._search.budget.alignment_bytes
-        return -(-size // alignment) * alignment
-
     def needed(self) -> Integers:
         """Bytes of scratchpad a tile needs."""
         search = self._search
+        network, budget = search.network, search.budget
         total: Integers = np.zeros_like(self._tiles)
-        for size, streamed in zip(self._size, search.streamed, strict=True):
+        for name, streamed in zip(search.names, search.streamed, strict=True):
             if not streamed:
-                total = total + self._aligned(size)
-        made = np.ones_like(self._tiles)
-        for side in self._made():
-            made = made * side
-        outputs = search.unit.operator.outputs
-        for position, name in enumerate(outputs):
-            tensor = search.network.graph.tensor[name]
-            bits = tensor.elements * tensor.dtype.bits if position else made * tensor.dtype.bits
-            total = total + self._aligned(np.asarray(-(-bits // 8)))
+                total = total + budget.taken(network.graph.tensor[name], self._extents[name])
+        made = self._made()
+        for position, name in enumerate(search.unit.operator.outputs):
+            tensor = network.graph.tensor[name]
+            sides = [np.asarray(extent) for extent in tensor.shape] if position else made
+            total = total + budget.taken(tensor, sides)
         if TERMS in self._counts:
-            sums = self._aligned(made * SUM_BYTES)
+            sums = budget.rounded(product_of(made) * SUM_BYTES)
             total = total + np.where(self._counts[TERMS] > 1, sums, 0)
         return total
 

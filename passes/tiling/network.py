@@ -7,7 +7,7 @@ from functools import cached_property
 from stowplan.ir.graph import Graph, Interval, Operator, Role, Tensor
 from stowplan.passes.tiling.boxes import Box, bytes_of, full, hull
 from stowplan.passes.tiling.footprint import Need, PartNeed, footprint, whole
-from stowplan.passes.tiling.views import view_needs
+from stowplan.passes.tiling.views import copied, view_needs
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +141,7 @@ class Network:
         graph = self.graph
         found = None
         if not any(name in self.fixed for name in op.outputs):
-            found = footprint(graph, op)
+            found = footprint(graph, op) or copied(graph, op)
         everything = tuple(whole(graph.tensor[name].shape) for name in op.inputs)
         sources: list[Source] = []
         nodes: dict[str, None] = {}

@@ -7,7 +7,7 @@ ones would waste most of the scratchpad.
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise, product
 from math import prod
@@ -15,6 +15,7 @@ from math import prod
 from stowplan.ir.graph import Alias, Interval, Tensor
 from stowplan.passes.tiling.boxes import Box, extents, full
 from stowplan.passes.tiling.network import Network, Unit
+from stowplan.passes.tiling.slabs import Steps, boxes, runs
 
 CELLS = 4
 """Storages may be smaller by this factor where a tensor is cut along further dimensions."""
@@ -50,9 +51,18 @@ class Job:
 
 
 class Pieces:
-    """How each tensor is cut. Built once from all jobs; remembers which views were asked for."""
+    """How each tensor is cut. Built once from all jobs; remembers which views were asked for.
 
-    def __init__(self, network: Network, jobs: Iterable[Job], joined_bytes: int) -> None:
+    Tensors that ``slabs`` names lie in storages of the extents it gives, wherever they are cut.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        jobs: Iterable[Job],
+        joined_bytes: int,
+        slabs: Mapping[str, Steps] | None = None,
+    ) -> None:
         self._network = network
         self._joined_bytes = joined_bytes
         cuts: dict[str, list[set[int]]] = {}
@@ -67,8 +77,11 @@ class Pieces:
         self._whole = {name: full(network.graph.tensor[name].shape) for name in self._bounds}
         self._named: dict[tuple[str, Box], str] = {}
         self._views: dict[tuple[str, Box], dict[Box, None]] = {}
+        self._slabs = {name: steps for name, steps in (slabs or {}).items() if name in self._bounds}
         self._storages = {
-            name: found for name in self._bounds if (found := self._joined(name)) is not None
+            name: found
+            for name in self._bounds
+            if name not in self._slabs and (found := self._joined(name)) is not None
         }
 
     def _cut(self, cuts: dict[str, list[set[int]]], tensor: str, box: Box) -> None:
@@ -107,6 +120,8 @@ class Pieces:
 
     def tiled(self, tensor: str) -> bool:
         """Whether the tensor lies in several storages."""
+        if tensor in self._slabs:
+            return self._slabs[tensor] != self._network.graph.tensor[tensor].shape
         if tensor in self._storages:
             axis, bounds = self._storages[tensor]
             others = self._bounds[tensor][axis + 1 :]
@@ -122,7 +137,7 @@ class Pieces:
             yield tensor
             return
         whole = self._whole[tensor.name]
-        for storage in self._storage_boxes(tensor.name):
+        for storage in self._storage_boxes(tensor.name, whole):
             base = self._name(tensor.name, storage)
             yield tensor if storage == whole else _tile(tensor, base, storage)
             for box in self._views.get((tensor.name, storage), ()):
@@ -133,6 +148,12 @@ class Pieces:
         """Names and regions of what to read or write for ``box``: per storage, one part of it."""
         if tensor not in self._bounds:
             return [(tensor, full(self._network.graph.tensor[tensor].shape))]
+        if tensor in self._slabs:
+            return [
+                (self._part(tensor, storage, part), part)
+                for storage in self._storage_boxes(tensor, box)
+                for part in runs(storage, box)
+            ]
         if tensor not in self._storages:
             return [(self._name(tensor, each), each) for each in self._pieces(tensor, box)]
         axis, bounds = self._storages[tensor]
@@ -141,16 +162,22 @@ class Pieces:
             lower, upper = storage[axis]
             side = (max(lower, box[axis][0]), min(upper, box[axis][1]))
             part = (*storage[:axis], side, *storage[axis + 1 :])
-            if part != storage:
-                self._views.setdefault((tensor, storage), {})[part] = None
-            found.append((self._name(tensor, part), part))
+            found.append((self._part(tensor, storage, part), part))
         return found
 
-    def _storage_boxes(self, tensor: str) -> list[Box]:
-        whole = self._whole[tensor]
+    def _part(self, tensor: str, storage: Box, part: Box) -> str:
+        """Name of a storage or of a view of it, which is noted."""
+        if part != storage:
+            self._views.setdefault((tensor, storage), {})[part] = None
+        return self._name(tensor, part)
+
+    def _storage_boxes(self, tensor: str, box: Box) -> list[Box]:
+        """Storages that share an element with ``box``."""
+        if tensor in self._slabs:
+            return list(boxes(self._network.graph.tensor[tensor], self._slabs[tensor], box))
         if tensor not in self._storages:
-            return self._pieces(tensor, whole)
-        return self._cells(tensor, whole, self._storages[tensor][1])
+            return self._pieces(tensor, box)
+        return self._cells(tensor, box, self._storages[tensor][1])
 
     def _cells(self, tensor: str, box: Box, bounds: list[int]) -> list[Box]:
         """Joined storages that share an element with ``box``."""
@@ -176,7 +203,7 @@ class Pieces:
         parts = [
             f"{lower}:{upper}"
             for (lower, upper), side in zip(box, self._bounds[tensor], strict=True)
-            if len(side) > 2
+            if len(side) > 2 or (tensor in self._slabs and side[-1] > 1)
         ]
         name = tensor if box == self._whole[tensor] else f"{tensor}@{','.join(parts)}"
         self._named[tensor, box] = name

@@ -17,6 +17,7 @@ from stowplan.passes.base import PassResult
 from stowplan.passes.greedy_gaps import furthest_next_use, timeline, total_traffic
 from stowplan.passes.problem import PlanningProblem, planning_problem
 from stowplan.passes.tiling.build import build, jobs_of
+from stowplan.passes.tiling.careful import CarefulTiles
 from stowplan.passes.tiling.choose import choose
 from stowplan.passes.tiling.costs import ArrayShape, Budget, ChainMeter
 from stowplan.passes.tiling.demand import demands
@@ -37,6 +38,8 @@ REPAIRS = 8
 """How often tiles that turn out too large are cut again."""
 EFFORT_OPERATORS = 8_000
 """Tile operators made, over all tilings, after which the best that fits is taken."""
+VAIN = 4
+"""Times that effort after which a search without one that fits gives up."""
 OPERANDS = 4
 """Transfers a tile is taken to wait for: data, weights, a residual, the result."""
 JOINED_SHARE = 64
@@ -128,11 +131,45 @@ def fits(graph: Graph, memory: MemorySpec) -> bool:
 
 
 def _best(graph: Graph, memory: MemorySpec, options: Tile) -> Graph:
-    """The candidate with the least traffic when planned by furthest next use."""
+    """The candidate with the least traffic when planned by furthest next use.
+
+    Where none fits, tiles over storages fixed beforehand, which do.
+    """
     network = Network(graph, options.track_weights)
-    sizes = _Sizes(network, memory, options)
+    if not network.units:
+        return graph
+    careful = CarefulTiles(network, _candidates(memory, options)[0][0])
     if not memory.direct_dram:
-        sizes.check()
+        _check(graph, network, memory, careful)
+    over, candidate = _usual(network, memory, options)
+    return careful.tiled(memory) if over and not memory.direct_dram else candidate
+
+
+def _check(graph: Graph, network: Network, memory: MemorySpec, careful: CarefulTiles) -> None:
+    """Raise InfeasiblePlanError if the smallest tile of an operator is too large."""
+    capacity = memory.capacity_bytes
+    if careful.least(capacity).needed_bytes <= capacity:
+        return
+    least = careful.least()
+    whole = max(demands(graph, memory), default=0)
+    if min(whole, least.needed_bytes) <= capacity:
+        return
+    name, budget = least.unit.operator.name, careful.budget
+    raise InfeasiblePlanError(
+        Misfit(
+            operator=f"{name}@smallest",
+            needed_bytes=least.needed_bytes,
+            capacity_bytes=capacity,
+            operands=smallest_tile(network, budget, least.unit),
+            smallest_capacity_bytes=min(whole, least.needed_bytes),
+            tile_of=name,
+        )
+    )
+
+
+def _usual(network: Network, memory: MemorySpec, options: Tile) -> tuple[int, Graph]:
+    """Bytes that do not fit, and the graph, of the best tiling the cost model proposes."""
+    sizes = _Sizes(network, memory, options)
     best: tuple[tuple[int, int, int], Graph] | None = None
     effort = 0
     for budget, fused in _candidates(memory, options):
@@ -144,7 +181,7 @@ def _best(graph: Graph, memory: MemorySpec, options: Tile) -> Graph:
             effort += len(needed)
             over = max(0, max(needed, default=0) - memory.capacity_bytes)
             if over == 0 and effort > EFFORT_OPERATORS and (best is None or best[0][0]):
-                return candidate
+                return 0, candidate
             if best is None or over <= best[0][0]:
                 moved = 0 if over else _moved(planning_problem(candidate, memory))
                 score = over, moved, len(needed)
@@ -152,9 +189,10 @@ def _best(graph: Graph, memory: MemorySpec, options: Tile) -> Graph:
                     best = score, candidate
             if over == 0 or not sizes.shrink(candidate, needed):
                 break
-        if best is not None and best[0][0] == 0 and effort > EFFORT_OPERATORS:
+        least = EFFORT_OPERATORS * (1 if best is not None and not best[0][0] else VAIN)
+        if effort > least:
             break
-    return graph if best is None else best[1]
+    return (0, network.graph) if best is None else (best[0][0], best[1])
 
 
 class _Sizes:
@@ -166,37 +204,14 @@ class _Sizes:
 
     def __init__(self, network: Network, memory: MemorySpec, options: Tile) -> None:
         self._network = network
-        self._every = _candidates(memory, options)
         self._last: dict[int, Grid] = {}
-        self._memory, self._capacity = memory, memory.capacity_bytes
+        self._capacity = memory.capacity_bytes
         self._meter = ChainMeter(network, memory.alignment_bytes)
         self._joined = max(4 * memory.alignment_bytes, memory.capacity_bytes // JOINED_SHARE)
         self._shares = [1.0] * len(network.units)
         self._unit = {unit.operator.name: unit.index for unit in network.units}
         self._grids: dict[tuple[object, ...], Grid] = {}
         self._seen: set[tuple[object, ...]] = set()
-
-    def check(self) -> None:
-        """Raise InfeasiblePlanError if the smallest tile of an operator is too large."""
-        network, (budget, _) = self._network, self._every[0]
-        cut = [unit for unit in network.units if unit.splittable]
-        grids = {unit.operator.name: self._grid(budget, unit) for unit in cut}
-        wrong = {name: grid for name, grid in grids.items() if not grid.fits}
-        if not wrong:
-            return
-        name, grid = max(wrong.items(), key=lambda item: item[1].needed_bytes)
-        raise InfeasiblePlanError(
-            Misfit(
-                operator=f"{name}@smallest",
-                needed_bytes=grid.needed_bytes,
-                capacity_bytes=self._capacity,
-                operands=smallest_tile(network, budget, network.units[self._unit[name]]),
-                smallest_capacity_bytes=self._memory.aligned(
-                    int(grid.needed_bytes / CAPACITY_SHARE)
-                ),
-                tile_of=name,
-            )
-        )
 
     def tiled(self, budget: Budget, fused: bool) -> Graph | None:
         """The graph tiled for a budget; None if that has been made before."""

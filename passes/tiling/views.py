@@ -8,7 +8,7 @@ from math import prod
 
 from stowplan.ir.graph import Graph, Operator, Role
 from stowplan.passes.kinds import REINTERPRETATIONS, is_plain
-from stowplan.passes.tiling.footprint import Need, footprint
+from stowplan.passes.tiling.footprint import Footprint, Need, footprint
 from stowplan.passes.tiling.reshapes import reshaped
 from stowplan.passes.view_rules import axis_of, integers
 
@@ -32,8 +32,21 @@ def view_needs(graph: Graph, op: Operator) -> tuple[tuple[Need, ...], ...] | Non
         return None
     if op.kind == "Split":
         return _split(graph, op)
-    need = {"Slice": _slice, "Gather": _gather}.get(op.kind, _reshape)(graph, op)
+    need = _ONE.get(op.kind, _reshape)(graph, op)
     return None if need is None else ((need,),)
+
+
+def copied(graph: Graph, op: Operator) -> Footprint | None:
+    """Footprint of a view that has to be copied, such as one that is a result of the model."""
+    if not is_plain(op) or op.workspace_bytes or op.parent is not None:
+        return None
+    if op.kind not in _KINDS - {"Concat", "Split"} or len(op.inputs) != 1 or len(op.outputs) != 1:
+        return None
+    source, result = graph.tensor[op.inputs[0]], graph.tensor[op.outputs[0]]
+    if 0 in (*source.shape, *result.shape) or source.dtype is not result.dtype:
+        return None
+    need = _ONE.get(op.kind, _reshape)(graph, op)
+    return None if need is None else Footprint(frozenset(range(len(result.shape))), (need,))
 
 
 def _split(graph: Graph, op: Operator) -> tuple[tuple[Need, ...], ...] | None:
@@ -90,3 +103,6 @@ def _gather(graph: Graph, op: Operator) -> Need | None:
 def _reshape(graph: Graph, op: Operator) -> Need | None:
     source, result = (graph.tensor[n].shape for n in (op.inputs[0], op.outputs[0]))
     return reshaped(source, result) if prod(source) == prod(result) else None
+
+
+_ONE = {"Slice": _slice, "Gather": _gather}
