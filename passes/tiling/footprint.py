@@ -376,21 +376,10 @@ def _channel_normalisation(graph: Graph, op: Operator) -> Footprint | None:
 
 
 def _local_response(graph: Graph, op: Operator) -> Footprint | None:
-    """Every channel with its neighbours in a window of ``size``.
-
-    Source: ONNX operator specification, LRN: from floor((size - 1) / 2) channels before to
-    ceil((size - 1) / 2) behind.
-    """
-    shape, size = graph.tensor[op.inputs[0]].shape, op.attribute("size")
-    if not isinstance(size, int) or len(shape) < 2:
-        return None
-    before, behind = (size - 1) // 2, size // 2
-
-    def need(box: Box) -> Box:
-        lower, upper = box[1]
-        return (box[0], (max(0, lower - before), min(shape[1], upper + behind)), *box[2:])
-
-    return Footprint(_all_but(len(shape)), (need,))
+    """All channels of a position: ONNX Runtime slides its window by running sums over them."""
+    shape = graph.tensor[op.inputs[0]].shape
+    across = (0, shape[1])
+    return Footprint(_all_but(len(shape), 1), (lambda box: (box[0], across, *box[2:]),))
 
 
 def _transpose(graph: Graph, op: Operator) -> Footprint | None:

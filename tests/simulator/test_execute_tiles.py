@@ -10,6 +10,7 @@ from onnx import NodeProto, TensorProto, helper
 from tests.ir.onnx_models import save
 
 import stowplan
+from stowplan.errors import InfeasiblePlanError
 from stowplan.ir.graph import Graph, Operator, Role
 from stowplan.ir.memory import MemorySpec
 from stowplan.ir.onnx_import import ImportedModel, import_model
@@ -252,6 +253,21 @@ def test_every_kind_that_is_split_computes_the_model(
     graph = tiled(imported, capacity, tracked)
     assert any(op.parent for op in graph.operators)
     result = proved(imported, graph, capacity, tracked)
+    result.require()
+    assert result.scratchpad_bytes <= capacity
+
+
+@pytest.mark.parametrize(
+    "case",
+    ["conv-stride", "global-pool", "lrn", "reduce", "slice", "split-shuffle", "resize-nearest"],
+)
+def test_smallest_tiles_compute_the_model(case: str, tmp_path: Path) -> None:
+    imported = model(tmp_path, case)
+    with pytest.raises(InfeasiblePlanError) as caught:
+        tiled(imported, 16, tracked=True)
+    capacity = caught.value.misfit.smallest_capacity_bytes
+    graph = tiled(imported, capacity, tracked=True)
+    result = proved(imported, graph, capacity, tracked=True)
     result.require()
     assert result.scratchpad_bytes <= capacity
 
