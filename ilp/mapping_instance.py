@@ -5,8 +5,8 @@ says little about time then. *Slots* are the parts of the order between which it
 before a slot has ended when anything of the slot begins, on the simulated machine as well. In most
 models nearly every slot is a single operator.
 
-Two models of time are described in the same numbers: the simulated machine, and the prediction by
-which planners judge plans (``passes.latency``).
+Two models of time are described in the same numbers: the simulated machine with DRAM in bandwidth
+mode, and the prediction by which planners judge plans (``passes.latency``).
 """
 
 from collections.abc import Sequence
@@ -21,6 +21,7 @@ from stowplan.targets.streamed_cost import streamed_parts
 from stowplan.targets.target import Target
 
 Clock = Literal["simulated", "predicted"]
+Ranges = Sequence[tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +107,8 @@ class Pace:
         dram_bytes_per_cycle: bandwidth of DRAM.
         bank_bytes_per_cycle: bandwidth of fast memory, 0 for no limit.
         read_cycles: cycles an operator that reads in DRAM spends before anything else.
-        load_cycles: cycles the queue of LOADs is taken by each besides moving its bytes.
-        store_cycles: the same of STOREs.
+        load_cycles: cycles a channel of LOADs is taken by each besides moving its bytes.
+        load_channels: LOADs that may be under way at the same time.
     """
 
     capacity_bytes: int
@@ -115,7 +116,7 @@ class Pace:
     bank_bytes_per_cycle: int
     read_cycles: int
     load_cycles: int
-    store_cycles: int
+    load_channels: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,10 +215,12 @@ def _pace(target: Target, clock: Clock) -> Pace:
     # Addresses are aligned, so sizes may be rounded up; then the memory must be, too.
     capacity = -(-pad.size_bytes // pad.alignment_bytes) * pad.alignment_bytes
     if clock == "predicted":
-        return Pace(capacity, rate, 0, 0, 0, 0)
-    setup, latency = target.dma.setup_cycles, target.dram.latency_cycles
+        return Pace(capacity, rate, 0, 0, 0, 1)
+    latency = target.dram.latency_cycles
     banks = pad.banks * pad.bank_width_bytes
-    return Pace(capacity, rate, banks, latency, setup + latency, setup)
+    return Pace(
+        capacity, rate, banks, latency, target.dma.setup_cycles + latency, target.dma.channels
+    )
 
 
 def _accesses(
@@ -284,7 +287,7 @@ def _slots(
 
     A step waits for those that write what it reads, and on one core for those that take its engine.
     """
-    waits = [_sources(model, order, costs, cores, t) for t in range(len(order))]
+    waits = _waits(model, order, costs, cores)
     behind = [0] * len(order)
     whole = [0] * len(order)
     for t, found in enumerate(waits):
@@ -300,36 +303,46 @@ def _slots(
     for t in range(1, len(order)):
         slot += least[t] >= t
         slots[t] = slot
-    return slots, [tuple(u for u in found if slots[u] == slots[t]) for t, found in enumerate(waits)]
+    return slots, [
+        tuple(sorted(u for u in found if slots[u] == slots[t])) for t, found in enumerate(waits)
+    ]
 
 
-def _sources(
-    model: StorageModel, order: Sequence[int], costs: Sequence[OperatorCost], cores: int, step: int
-) -> tuple[int, ...]:
+def _waits(
+    model: StorageModel, order: Sequence[int], costs: Sequence[OperatorCost], cores: int
+) -> list[set[int]]:
+    """Per step, steps that end before it begins."""
     if cores == 0:
-        return (step - 1,) if step else ()
-    reads = {a.storage: a.reads for a in model.accesses[order[step]] if a.reads}
-    found = set()
-    engines = _engines(costs[step])
-    for u in range(step - 1, -1, -1):
-        if cores == 1 and engines & _engines(costs[u]):
-            engines -= _engines(costs[u])
-            found.add(u)
-        for access in model.accesses[order[u]]:
-            if access.writes and _meet(access.writes, reads.get(access.storage, ())):
-                found.add(u)
-    return tuple(sorted(found))
+        return [{t - 1} if t else set() for t in range(len(order))]
+    writers: dict[int, list[tuple[int, Ranges]]] = {}
+    latest: dict[str, int] = {}
+    waits: list[set[int]] = []
+    for t, o in enumerate(order):
+        found = {
+            u
+            for access in model.accesses[o]
+            for u, written in writers.get(access.storage, ())
+            if _meet(written, access.reads)
+        }
+        if cores == 1:
+            found.update(latest[engine] for engine in _engines(costs[t]) if engine in latest)
+            latest.update(dict.fromkeys(_engines(costs[t]), t))
+        for access in model.accesses[o]:
+            if access.writes:
+                writers.setdefault(access.storage, []).append((t, access.writes))
+        waits.append(found)
+    return waits
 
 
 def _engines(cost: OperatorCost) -> set[str]:
     return {cost.engine, "vector"} if cost.holds_vector else {cost.engine}
 
 
-def _meet(left: Sequence[tuple[int, int]], right: Sequence[tuple[int, int]]) -> bool:
+def _meet(left: Ranges, right: Ranges) -> bool:
     return any(a < d and c < b for a, b in left for c, d in right)
 
 
-def _bytes(ranges: Sequence[tuple[int, int]]) -> int:
+def _bytes(ranges: Ranges) -> int:
     """Bytes in the union of half-open ranges."""
     total, reached = 0, 0
     for low, high in sorted(ranges):

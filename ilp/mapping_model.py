@@ -12,7 +12,7 @@ Variables:
 * ``z[t]`` binary: the step reads in DRAM;
 * ``run[t]``, ``lead[t]``: how long the step runs, and when it begins after its slot does;
 * ``T[g]``: how long a slot lasts; one more slot at the end for STOREs;
-* ``f[a,g]``, ``q[a,g]``: DRAM's time, and that of the queue of LOADs, that the LOAD for ``a`` takes
+* ``f[a,g]``, ``q[a,g]``: DRAM's time, and that of a channel, that the LOAD for ``a`` takes
   in slot ``g``; ``f0[a]``, ``q0[a]`` before ``t(a)`` begins in its own slot;
 * ``r[a,g]`` binary for large storages: the LOAD for ``a`` has begun by the end of slot ``g``;
 * ``h[w,g]``: DRAM's time that the STORE of ``w`` takes.
@@ -30,7 +30,7 @@ Minimise the sum of ``T`` subject to:
 5. *Slots.* ``lead[t] >= lead[u] + run[u]`` for the steps ``u`` it waits for;
    ``T[g] >= lead[t] + run[t]``.
 6. *DRAM.* All that a slot moves takes ``T[g]`` at most; LOADs before its step ``lead[t]``.
-7. *Queue.* The same of the queue of LOADs, whose set-up and latency count too; ``f <= q``.
+7. *Queue.* The same of the channels of LOADs, whose set-up and latency count too; ``f <= q``.
 8. *Windows.* The ``f`` and ``q`` of a LOAD add up to its whole. It begins after the last write, and
    after ``p(a)`` if that is on chip. Slots more than ``REACH`` before its use are one pool, of
    which only DRAM's time counts.
@@ -213,9 +213,9 @@ def _loads(built: MappingModel, integer: bool) -> None:
             _load(built, a, integer)
     for t, due in enumerate(built.due):
         if due:
-            lead = (built.lead[t], 1.0)
-            built.matrix.at_least([lead, *((f, -1.0) for f, _ in due)], 0.0)
-            built.matrix.at_least([lead, *((q, -1.0) for _, q in due)], 0.0)
+            lead, channels = built.lead[t], float(instance.pace.load_channels)
+            built.matrix.at_least([(lead, 1.0), *((f, -1.0) for f, _ in due)], 0.0)
+            built.matrix.at_least([(lead, channels), *((q, -1.0) for _, q in due)], 0.0)
 
 
 def _load(built: MappingModel, a: int, integer: bool) -> None:
@@ -369,6 +369,6 @@ def _bandwidth(built: MappingModel) -> None:
         matrix.at_least(terms + [(column, -weight) for column, weight in built.dram[g]], 0.0)
         if built.queue[g]:
             queue = [(column, -weight) for column, weight in built.queue[g]]
-            matrix.at_least([(length, 1.0), *queue], 0.0)
+            matrix.at_least([(length, float(built.instance.pace.load_channels)), *queue], 0.0)
     if late >= 0:
         matrix.at_most([(late, 1.0)], 0.0)

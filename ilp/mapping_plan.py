@@ -21,6 +21,8 @@ from stowplan.targets.target import Target
 PACKING_NODES = 200_000
 """Nodes of the exact packer before stays are shortened."""
 PACKING_S = 2.0
+WINDOWS = (1 << 30, 8, 4, 2, 1, 0)
+"""Most steps before its use for which a LOAD holds its place, tried in turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,10 +136,23 @@ class _Builder:
         return not self.stored(old) or self.written(old) + 1 <= shared
 
     def place(self, chains: Sequence[Chain]) -> list[tuple[Chain, int]]:
-        """Addresses: of all, or of what finds a place."""
+        """Addresses of all, or of what finds a place; parts that never meet are placed apart."""
+        found: list[tuple[Chain, int]] = []
+        part: list[Chain] = []
+        reached = 0
+        for chain in sorted(chains, key=lambda chain: chain[0].reserved):
+            if part and chain[0].reserved >= reached:
+                found += self._place(part)
+                part = []
+            part.append(chain)
+            reached = max(reached, self._box(chain).end)
+        return found + self._place(part)
+
+    def _place(self, chains: Sequence[Chain]) -> list[tuple[Chain, int]]:
         unit = self.problem.memory.alignment_bytes
         space = self.problem.memory.capacity_bytes // unit
-        for chosen in (list(chains), [self._late(chain) for chain in chains]):
+        for window in WINDOWS:
+            chosen = [self._late(chain, window) for chain in chains]
             boxes = [self._box(chain) for chain in chosen]
             packing = allocate_pack.pack(
                 [box.start for box in boxes],
@@ -149,7 +164,8 @@ class _Builder:
             )
             if packing.offsets is not None:
                 offsets = packing.offsets.tolist()
-                return [(chain, unit * n) for chain, n in zip(chosen, offsets, strict=True)]
+                placed = [(chain, unit * n) for chain, n in zip(chosen, offsets, strict=True)]
+                return self._early(placed, chains)
         known = list(chains)
 
         def split(number: int) -> list[Rectangle]:
@@ -160,11 +176,29 @@ class _Builder:
         packed = pack_by_size([self._box(chain) for chain in chains], space * unit, split)
         return [(known[n], address) for n, address in packed.addresses] if packed else []
 
-    def _late(self, chain: Chain) -> Chain:
-        """LOADs that hold their place for one step before the use, where they held it longer."""
+    def _late(self, chain: Chain, window: int) -> Chain:
+        """A chain whose LOAD holds its place for ``window`` steps before the use at most."""
         first = chain[0]
-        latest = max(first.reserved, self.step(first.accesses[0]) - 1)
+        latest = max(first.reserved, self.step(first.accesses[0]) - window)
         return (_Stay(first.accesses, latest), *chain[1:])
+
+    def _early(
+        self, placed: Sequence[tuple[Chain, int]], wanted: Sequence[Chain]
+    ) -> list[tuple[Chain, int]]:
+        """The same addresses, held by LOADs from the step wanted or as soon as they are free."""
+        boxes = [self._box(chain) for chain, _ in placed]
+        lows = [address for _, address in placed]
+        found = []
+        for n, ((chain, low), wish) in enumerate(zip(placed, wanted, strict=True)):
+            begins, high = chain[0].reserved, low + boxes[n].size_bytes
+            free = wish[0].reserved
+            for m, box in enumerate(boxes):
+                if lows[m] < high and low < lows[m] + box.size_bytes and box.start < begins:
+                    free = max(free, box.end)
+            first = _Stay(chain[0].accesses, min(begins, free))
+            found.append(((first, *chain[1:]), low))
+            boxes[n] = self._box(found[-1][0])
+        return found
 
     def _parts(self, chain: Chain) -> list[Chain]:
         """What to place instead of a chain that finds no place; nothing if it has to be dropped."""
