@@ -140,6 +140,7 @@ def new_state(rules: kernels.Rules) -> kernels.State:
         log=table(6 * kernels.LOG_PER_DECISION * decisions + 8 * steps, 4),
         marks=np.zeros(decisions + 1, dtype=np.int64),
         length=np.zeros(1, dtype=np.int64),
+        hint=np.full(decisions + 1, -1, dtype=np.int64),
         low=np.zeros(segments, dtype=np.int64),
         high=np.zeros(segments, dtype=np.int64),
         cost=np.zeros(segments, dtype=np.float64),
@@ -240,6 +241,7 @@ def _rules(
         pad.banks * pad.bank_width_bytes,
         LOOKBACK_STEPS,
         int(hidden_only),
+        0,
     ]
     return kernels.Rules(
         decision=_table(decisions.rows, kernels.DECISION_COLUMNS),

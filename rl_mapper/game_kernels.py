@@ -11,6 +11,9 @@ boundary ``s`` all lie behind the count noted when step ``s`` began.
 *Spare* of a step is the bytes that DRAM could still move while it runs. A LOAD takes it from the
 latest steps before its use. LOADs run first in, first out, in the order of their decisions: what a
 new one takes far back moves those before it to earlier windows, which need their space earlier.
+
+In a *pooled* game only the bytes in use count, not where they are: memory that repacks itself at
+will. ``packing`` looks for addresses afterwards, which become hints of a game that has addresses.
 """
 
 from typing import NamedTuple
@@ -39,7 +42,8 @@ COMPUTE, STREAMED, FIRST = range(3)
 STEP_COLUMNS = 3
 # Entries of Rules.limits.
 CAPACITY, BANDWIDTH, LATENCY, LOAD_BYTES, STORE_BYTES, BANK_BYTES, LOOKBACK, HIDDEN_ONLY = range(8)
-LIMITS = 8
+POOLED = 8
+LIMITS = 9
 
 # Tables of State by number in the log.
 T_SCALAR, T_HOLD, T_TIME, T_STAY = range(4)
@@ -74,7 +78,7 @@ class Rules(NamedTuple):
         decision: one row per decision [A, 10].
         storage: one row per storage [V, 4].
         step: one row per step, ``FIRST`` being its first decision [N + 1, 3].
-        limits: the machine and the variant played [8].
+        limits: the machine and the variant played [9].
     """
 
     decision: Ints
@@ -98,6 +102,7 @@ class State(NamedTuple):
         log: (table, row, column, old value) [K, 4].
         marks: length of the log before each decision [A + 1].
         length: length of the log [1].
+        hint: address each decision's stay takes if it is free there, or -1 [A].
         low: scratch for placement [S].
         high: scratch for placement [S].
         cost: scratch for placement [S].
@@ -115,6 +120,7 @@ class State(NamedTuple):
     log: Ints
     marks: Ints
     length: Ints
+    hint: Ints
     low: Ints
     high: Ints
     cost: NDArray[np.float64]
@@ -203,7 +209,7 @@ def legal(rules: Rules, state: State, mask: NDArray[np.bool_]) -> int:
             mask[COPY] = current and gone and _fits(rules, state, size, t)
             until = state.hold[v, UNTIL]
             mask[NOCOPY] = address >= 0 and (
-                until > t or _free(state, address, address + size, until, t + 1, -1)
+                until > t or _free(rules, state, address, address + size, until, t + 1, -1)
             )
     return int(mask[COPY]) + int(mask[NOCOPY]) + int(mask[DROP])
 
@@ -222,6 +228,8 @@ def _try_all(rules: Rules, state: State, a: int, mask: NDArray[np.bool_]) -> int
 @numba.njit(cache=True)
 def _fits(rules: Rules, state: State, size: int, t: int) -> bool:
     """Whether ``size`` bytes in a row are free during step ``t``."""
+    if rules.limits[POOLED]:
+        return _spacious(rules, state, size, t, t + 1, -1)
     low, high = state.low, state.high
     count = 0
     for n in range(state.time[t, SEGMENTS_BEFORE], state.scalar[0, SEGMENTS]):
@@ -475,9 +483,12 @@ def _keep(rules: Rules, state: State, a: int) -> bool:
     v, t = rules.decision[a, STORAGE], rules.decision[a, STEP]
     if rules.decision[a, DEFINES]:
         address = _take_over(rules, state, a)
+        if address >= 0 and rules.limits[POOLED]:
+            # During this step the operand's bytes count for both.
+            return _begin(rules, state, v, address, 0, t, t, 0, t)
         if address < 0:
             address = _place(rules, state, rules.storage[v, SIZE], t, t + 1)
-        return address >= 0 and _begin(rules, state, v, address, t, t, 0, t)
+        return address >= 0 and _begin(rules, state, v, address, rules.storage[v, SIZE], t, t, 0, t)
     address, until = state.hold[v, ADDRESS], state.hold[v, UNTIL]
     if address < 0:
         return False
@@ -492,7 +503,7 @@ def _take_over(rules: Rules, state: State, a: int) -> int:
         return -1
     low = state.hold[w, ADDRESS]
     high = low + rules.storage[rules.decision[a, STORAGE], SIZE]
-    return low if _free(state, low, high, t, t + 1, w) else -1
+    return low if _free(rules, state, low, high, t, t + 1, w) else -1
 
 
 @numba.njit(cache=True)
@@ -582,7 +593,8 @@ def _load(rules: Rules, state: State, a: int, charge: int, begin: int, floor: in
         return False
     _share(rules, state, first, t, issue, charge)
     address = _place(rules, state, rules.storage[v, SIZE], issue, t + 1)
-    if address < 0 or not _begin(rules, state, v, address, issue, t, 1, floor):
+    size = rules.storage[v, SIZE]
+    if address < 0 or not _begin(rules, state, v, address, size, issue, t, 1, floor):
         return False
     n = state.scalar[0, LOADS]
     state.load[n, 0] = state.hold[v, STAY]
@@ -666,7 +678,7 @@ def _move_loads(rules: Rules, state: State, t: int, charge: int, first: int) -> 
             v = state.stay[stay, S_STORAGE]
             low = state.stay[stay, S_ADDRESS]
             high = low + rules.storage[v, SIZE]
-            if not _free(state, low, high, i, reserved, -1):
+            if not _free(rules, state, low, high, i, reserved, -1):
                 return False
             if not _append(state, low, high, i, reserved, v):
                 return False
@@ -730,7 +742,7 @@ def _extend(rules: Rules, state: State, v: int, begin: int, end: int) -> bool:
     """Lengthen the stay of ``v``, which ends at ``begin``, to ``end`` if the space is free."""
     low = state.hold[v, ADDRESS]
     high = low + rules.storage[v, SIZE]
-    if not _free(state, low, high, begin, end, -1):
+    if not _free(rules, state, low, high, begin, end, -1):
         return False
     if not _append(state, low, high, begin, end, v):
         return False
@@ -745,13 +757,14 @@ def _begin(
     state: State,
     v: int,
     address: int,
+    size: int,
     reserved: int,
     t: int,
     loaded: int,
     floor: int,
 ) -> bool:
-    """A new stay of ``v`` from ``reserved`` to the end of step ``t``."""
-    if not _append(state, address, address + rules.storage[v, SIZE], reserved, t + 1, v):
+    """A new stay of ``v`` from ``reserved`` to the end of step ``t`` that takes ``size`` bytes."""
+    if not _append(state, address, address + size, reserved, t + 1, v):
         return False
     n = state.scalar[0, STAYS]
     row = state.stay[n]
@@ -800,8 +813,12 @@ def _append(state: State, low: int, high: int, begin: int, end: int, owner: int)
 
 
 @numba.njit(cache=True)
-def _free(state: State, low: int, high: int, begin: int, end: int, ignored: int) -> bool:
+def _free(
+    rules: Rules, state: State, low: int, high: int, begin: int, end: int, ignored: int
+) -> bool:
     """Whether nobody but ``ignored`` takes a byte of [low, high) during [begin, end)."""
+    if rules.limits[POOLED]:
+        return _spacious(rules, state, high - low, begin, end, ignored)
     for n in range(state.scalar[0, SEGMENTS] - 1, state.time[begin, SEGMENTS_BEFORE] - 1, -1):
         row = state.segment[n]
         meets = row[LOW] < high and row[HIGH] > low and row[END] > begin and row[BEGIN] < end
@@ -811,12 +828,32 @@ def _free(state: State, low: int, high: int, begin: int, end: int, ignored: int)
 
 
 @numba.njit(cache=True)
+def _spacious(rules: Rules, state: State, size: int, begin: int, end: int, ignored: int) -> bool:
+    """Whether ``size`` bytes are free at every time in [begin, end), what ``ignored`` takes too."""
+    first = state.time[begin, SEGMENTS_BEFORE]
+    for t in range(begin, end):
+        left = rules.limits[CAPACITY] - size
+        for n in range(first, state.scalar[0, SEGMENTS]):
+            row = state.segment[n]
+            if row[BEGIN] <= t and row[END] > t and row[OWNER] != ignored:
+                left -= row[HIGH] - row[LOW]
+        if left < 0:
+            return False
+    return True
+
+
+@numba.njit(cache=True)
 def _place(rules: Rules, state: State, size: int, begin: int, end: int) -> int:
-    """Address free during [begin, end) that costs the least, the lowest of equals; or -1.
+    """Address free during [begin, end): the hint, else what costs the least, the lowest; or -1.
 
     What lies on chip and is used again could stay there until then if nobody takes its place. Doing
     so costs its bytes over the steps until that use, as in furthest-next-use replacement.
     """
+    if rules.limits[POOLED]:
+        return 0 if _spacious(rules, state, size, begin, end, -1) else -1
+    hint = state.hint[state.scalar[0, CURSOR]]
+    if hint >= 0 and _free(rules, state, hint, hint + size, begin, end, -1):
+        return int(hint)
     low, high = state.low, state.high
     count = 0
     for n in range(state.time[begin, SEGMENTS_BEFORE], state.scalar[0, SEGMENTS]):
