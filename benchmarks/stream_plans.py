@@ -55,7 +55,7 @@ def planned(
     network: str, recipe: Recipe, method: str, effort: int, time_limit_s: float
 ) -> dict[str, int | float | str]:
     """Bytes, cycles and seconds of one plan, or why there is none."""
-    options = PlanOptions(time_limit_s=time_limit_s)
+    options = PlanOptions(time_limit_s=time_limit_s, track_weights=recipe.track_weights)
     began, began_cpu = perf_counter(), process_time()
     try:
         searched = api.search_tiling(network, recipe, options, effort) if effort else recipe

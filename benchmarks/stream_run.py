@@ -16,7 +16,8 @@ that Stream's schedule moves over the DRAM port, by kind, its latency, and secon
 ``--until N`` does so for the nodes before number N of the file only, the others stay whole.
 ``--mode 4`` also cuts output channels until the weights of a layer fit the weight memory. Stream
 reserves 16 bits for every result of a convolution; ``--sum-bits 8`` (the default) reserves what is
-kept, as sums never leave ``edge-npu``'s array.
+kept, as sums never leave ``edge-npu``'s array. ``--factors`` bounds the loops whose orders Stream
+tries within a node; fewer are quicker.
 """
 
 import argparse
@@ -49,6 +50,7 @@ def main() -> None:
     parser.add_argument("--rows", default="all")
     parser.add_argument("--mode", type=int, choices=(1, 4), default=1)
     parser.add_argument("--until", type=int, default=0)
+    parser.add_argument("--factors", type=int, default=6)
     parser.add_argument("--sum-bits", type=int, default=BYTE)
     parser.add_argument("--order", choices=("memory", "latency"), default="memory")
     arguments = parser.parse_args()
@@ -63,6 +65,7 @@ def main() -> None:
         "mode": arguments.mode,
         "order": arguments.order,
         "sum_bits": arguments.sum_bits,
+        "factors": arguments.factors,
         "nodes": schedule.workload.number_of_nodes(),
         **{kind: bits // BYTE for kind, bits in moved_bits(schedule, costs).items()},
         "cycles": int(schedule.latency),
@@ -98,7 +101,7 @@ def run(arguments: argparse.Namespace) -> tuple[Any, Any]:
         accelerator=machine(arguments.scratchpad_bytes),
         workload_path=arguments.network,
         mapping_path=mapping(),
-        loma_lpf_limit=6,
+        loma_lpf_limit=arguments.factors,
         nb_ga_individuals=16,
         nb_ga_generations=16,
         plot_hof=False,
