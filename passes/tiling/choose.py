@@ -9,7 +9,7 @@ or tiles, plus what the results that leave the group spill. A group of one unit 
 tiles, a longer one in stripes along one dimension.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from stowplan.passes.tiling.costs import Budget, ChainCost, ChainMeter
@@ -45,6 +45,7 @@ def choose(
     grids: Sequence[Grid],
     shares: Sequence[float],
     fuse: bool = True,
+    alone: Collection[int] = (),
 ) -> tuple[Group, ...]:
     """The cheapest groups.
 
@@ -54,6 +55,7 @@ def choose(
         grids: the best tiles of each unit alone.
         shares: of the budget that each unit may take.
         fuse: take chains; otherwise each unit alone.
+        alone: indices of units that no chain may hold.
     """
     network = meter.network
     units = network.units
@@ -69,7 +71,8 @@ def choose(
         start = best[i][0]
         if start + singles[i][0] < best[i + 1][0]:
             best[i + 1] = (start + singles[i][0], singles[i][1])
-        for j, cost, group in _chains(meter, budget, i, costs, shares):
+        last = next((j for j in range(i, len(units)) if j in alone), len(units))
+        for j, cost, group in _chains(meter, budget, i, last, costs, shares):
             if start + cost < best[j][0]:
                 best[j] = (start + cost, group)
     return _walk_back(best)
@@ -108,10 +111,11 @@ def _chains(
     meter: ChainMeter,
     budget: Budget,
     start: int,
+    last: int,
     singles: Sequence[int],
     shares: Sequence[float],
 ) -> list[tuple[int, int, Group]]:
-    """Chains of two and more units from ``start``: (end, cost, group).
+    """Chains of two and more units from ``start`` to ``last`` at most: (end, cost, group).
 
     A longer chain takes at least as many stripes as a shorter one, so the search for its number
     begins there, and no chain is measured whose weights alone would cost more than it saves.
@@ -120,7 +124,7 @@ def _chains(
     idle = 0
     least = dict.fromkeys(range(_CHOICES), 0)
     alone = singles[start]
-    for end in range(start + 2, min(start + LONGEST_CHAIN, len(meter.network.units)) + 1):
+    for end in range(start + 2, min(start + LONGEST_CHAIN, last) + 1):
         units = meter.network.units[start:end]
         if not units[-1].splittable:
             break

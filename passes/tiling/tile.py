@@ -23,6 +23,7 @@ from stowplan.passes.tiling.costs import ArrayShape, Budget, ChainMeter
 from stowplan.passes.tiling.demand import demands
 from stowplan.passes.tiling.grids import Grid, find_grid, smallest_tile
 from stowplan.passes.tiling.network import Network, Unit
+from stowplan.passes.tiling.sizes import fixed_grids, parse_rules
 from stowplan.targets.target import Target
 
 WORKING_SHARES = (0.9, 0.6)
@@ -63,6 +64,8 @@ class Tile:
         rate: bytes moved per cycle.
         burst: least bytes moved at once.
         most_rows: rows of an image or a matrix that a tile has at most; 0 leaves it to the search.
+        sizes: tile sizes of single operators, ``conv1:rows=8;channels=32|fc*:columns=64``; such
+            operators run in no chain.
     """
 
     name: ClassVar[str] = "tile"
@@ -78,6 +81,7 @@ class Tile:
     rate: int = 16
     burst: int = 64
     most_rows: int = 0
+    sizes: str = ""
 
     @classmethod
     def of(cls, target: Target, track_weights: bool = False, fuse: bool = True) -> Self:
@@ -110,7 +114,7 @@ class Tile:
         if self.capacity <= 0 or self.alignment <= 0:
             raise UsageError("pass tile needs the scratchpad's size: tile{capacity=262144}")
         memory = MemorySpec(self.capacity, self.alignment, not self.track_weights)
-        if self.fit and fits(graph, memory):
+        if self.fit and not self.sizes and fits(graph, memory):
             return PassResult(graph, False)
         tiled = _best(graph, memory, self)
         return PassResult(tiled, tiled is not graph)
@@ -142,7 +146,22 @@ def _best(graph: Graph, memory: MemorySpec, options: Tile) -> Graph:
     if not memory.direct_dram:
         _check(graph, network, memory, careful)
     over, candidate = _usual(network, memory, options)
-    return careful.tiled(memory) if over and not memory.direct_dram else candidate
+    if not over or memory.direct_dram:
+        return candidate
+    if options.sizes:
+        raise _too_large(candidate, memory, options.sizes)
+    return careful.tiled(memory)
+
+
+def _too_large(graph: Graph, memory: MemorySpec, sizes: str) -> UsageError:
+    needed = demands(graph, memory)
+    worst = max(range(len(needed)), key=needed.__getitem__)
+    op = graph.operators[worst]
+    return UsageError(
+        f"tile sizes {' '.join(map(str, parse_rules(sizes)))}: tile {op.name!r} of operator {op.parent or op.name!r} needs "
+        f"{needed[worst]:,} bytes at once and the scratchpad has {memory.capacity_bytes:,}; give "
+        "smaller tiles, or leave them to stowplan"
+    )
 
 
 def _check(graph: Graph, network: Network, memory: MemorySpec, careful: CarefulTiles) -> None:
@@ -207,6 +226,7 @@ class _Sizes:
         self._last: dict[int, Grid] = {}
         self._capacity = memory.capacity_bytes
         self._meter = ChainMeter(network, memory.alignment_bytes)
+        self._fixed = fixed_grids(network, parse_rules(options.sizes))
         self._joined = max(4 * memory.alignment_bytes, memory.capacity_bytes // JOINED_SHARE)
         self._shares = [1.0] * len(network.units)
         self._unit = {unit.operator.name: unit.index for unit in network.units}
@@ -217,7 +237,7 @@ class _Sizes:
         """The graph tiled for a budget; None if that has been made before."""
         network = self._network
         grids = [self._grid(budget, unit) for unit in network.units]
-        groups = choose(self._meter, budget, grids, self._shares, fused)
+        groups = choose(self._meter, budget, grids, self._shares, fused, self._fixed)
         key = tuple((len(g.units), g.grid, g.chain) for g in groups)
         if key in self._seen:
             return None
@@ -237,6 +257,8 @@ class _Sizes:
         return bool(worst)
 
     def _grid(self, budget: Budget, unit: Unit) -> Grid:
+        if unit.index in self._fixed:
+            return self._fixed[unit.index]
         capacity = int(budget.capacity_bytes * self._shares[unit.index])
         key = (unit.form, capacity)
         if key not in self._grids:

@@ -80,6 +80,7 @@ def compile(
     overrides: Sequence[str] = (),
     passes: str | None = None,
     tile: str = "auto",
+    tile_sizes: Sequence[str] = (),
     effort: int = 0,
     track_weights: bool = False,
     seed: int = 0,
@@ -104,6 +105,8 @@ def compile(
         passes: pipeline text instead of the usual passes; excludes ``precision``.
         tile: ``auto`` tiles a model file some operator of which does not fit, ``always`` tiles
             whatever gains by it, ``never`` leaves operators whole. Not with ``passes``.
+        tile_sizes: the most that tiles of single operators may have, ``conv1:rows=8,channels=32``;
+            a pattern such as ``layer1*`` names several. They are tiled even if everything fits.
         effort: 0 tiles by a cost model, 1 to 3 search longer for better tilings of a model file.
         track_weights: plan weights as scratchpad storages rather than stream them.
         seed: random seed.
@@ -125,6 +128,7 @@ def compile(
         passes=passes,
         tile=tile,
         track_weights=track_weights,
+        tile_sizes=tuple(tile_sizes),
     )
     options = PlanOptions(
         objective=objective,
@@ -171,6 +175,8 @@ def search_tiling(
             "effort searches tilings of a model file: not of a graph, and not with passes of your "
             "own or without tiling"
         )
+    if recipe.tile_sizes:
+        raise UsageError("effort searches tile sizes: give either, not both")
     machine = target or load_target(recipe.target, recipe.overrides)
     imported = import_model(model_path(model), dims=dict(recipe.dims)).graph
     if recipe.tile == "auto" and _fits_whole(imported, recipe, machine):
@@ -373,6 +379,7 @@ def _run_passes(graph: Graph, recipe: Recipe, target: Target, usual: bool) -> Gr
     """Run the recipe's passes; where it names none, the usual ones if ``usual``, and tiling."""
     from stowplan.passes.pipeline import default_pipeline, print_pass, run_pipeline
     from stowplan.passes.tile_choice import tile_groups
+    from stowplan.passes.tiling.sizes import parse_rule, print_rules
     from stowplan.passes.tiling.tile import Tile, fits
 
     if recipe.passes is not None and recipe.precision is not None:
@@ -383,18 +390,19 @@ def _run_passes(graph: Graph, recipe: Recipe, target: Target, usual: bool) -> Gr
     if recipe.passes is not None:
         return run_pipeline(graph, recipe.passes)
     memory = target.memory_spec(recipe.track_weights)
-    tile = Tile.of(target, recipe.track_weights)
+    sizes = print_rules(map(parse_rule, recipe.tile_sizes))
+    tile = replace(Tile.of(target, recipe.track_weights), sizes=sizes)
     if usual and recipe.groups:
         found = tile_groups(target, recipe.groups, recipe.track_weights)
         return run_pipeline(graph, default_pipeline(recipe.precision, found))
     if usual:
-        if recipe.tile != "always":
+        if recipe.tile != "always" and not sizes:
             whole = _whole(graph, recipe, target)
             if recipe.tile == "never" or fits(whole, memory):
                 return whole
         return run_pipeline(graph, default_pipeline(recipe.precision, tile))
     steps = [] if recipe.precision is None else [f"precision{{dtype={recipe.precision}}}"]
-    if recipe.tile == "always":
+    if recipe.tile == "always" or sizes:
         steps.append(print_pass(tile))
     return run_pipeline(graph, ",".join(steps))
 

@@ -21,6 +21,7 @@ from stowplan.cli_options import (
     SetOption,
     TargetOption,
     TileOption,
+    TileSizeOption,
     Tiling,
     TimeLimitOption,
     TrackWeightsOption,
@@ -59,6 +60,7 @@ def compile_command(
     workers: WorkersOption = 2,
     passes: PassesOption = None,
     tile: TileOption = Tiling.AUTO,
+    tile_size: TileSizeOption = None,
     effort: EffortOption = 0,
     verbose: VerboseOption = False,
     output: FormatOption = Format.TEXT,
@@ -82,6 +84,7 @@ def compile_command(
         passes=passes,
         tile=tile.value,
         track_weights=track_weights,
+        tile_sizes=tuple(tile_size or ()),
     )
     options = PlanOptions(
         objective=objective.value,

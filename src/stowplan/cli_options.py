@@ -102,6 +102,15 @@ TileOption = Annotated[
     Tiling,
     typer.Option(help="Split operators into tiles: when one does not fit, always, or never."),
 ]
+TileSizeOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tile-size",
+        metavar="OPERATOR:DIM=N,...",
+        help="Tiles of an operator (or of several: layer1*) have at most this many: "
+        "conv1:rows=8,channels=32.",
+    ),
+]
 EffortOption = Annotated[
     int,
     typer.Option(

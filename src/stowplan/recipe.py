@@ -28,6 +28,7 @@ class Recipe:
         track_weights: weights take scratchpad, so that tiles must leave room for them.
         groups: tiles as a search over tilings found them, as text of the pass ``tile-groups``;
             empty leaves them to the pass ``tile``.
+        tile_sizes: tile sizes of single operators, ``conv1:rows=8,channels=32``.
     """
 
     target: str = DEFAULT_TARGET
@@ -38,10 +39,16 @@ class Recipe:
     tile: str = "auto"
     track_weights: bool = False
     groups: str = ""
+    tile_sizes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.tile not in TILING:
             raise UsageError(f"tile {self.tile!r} is not known; choose one of {', '.join(TILING)}")
+        if self.tile_sizes and (self.tile == "never" or self.passes is not None):
+            raise UsageError(
+                "tile sizes need tiling by the usual passes: give them without tiling `never` and "
+                "without passes of your own; the pass takes them as tile{sizes=...}"
+            )
 
     def origin(self, model: str) -> tuple[tuple[str, str], ...]:
         """The pairs a plan stores; keys repeat for overrides and dimensions."""
@@ -56,6 +63,7 @@ class Recipe:
             pairs.append(("tile", self.tile))
         if self.groups:
             pairs.append(("groups", self.groups))
+        pairs += [("tile-size", text) for text in self.tile_sizes]
         return tuple(pairs)
 
     @classmethod
@@ -78,6 +86,7 @@ class Recipe:
             tile=next(iter(found.get("tile", ())), "auto"),
             track_weights=plan.track_weights,
             groups=next(iter(found.get("groups", ())), ""),
+            tile_sizes=tuple(found.get("tile-size", ())),
         )
 
 
