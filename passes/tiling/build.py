@@ -217,6 +217,8 @@ def _pairs(
     if len(op.outputs) != 1 or not job.unit.splittable:
         return ()
     candidates = {source for _, source in op.in_place} | replaceable(network.graph, op)
+    if not candidates:
+        return ()
     boxes = dict(pieces.meeting(op.outputs[0], job.box))
     found: set[tuple[int, int]] = set()
     for position, output in enumerate(outputs):

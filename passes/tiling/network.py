@@ -68,8 +68,11 @@ class Unit:
 
     def reads(self, box: Box, terms: Interval | None = None) -> Iterator[tuple[Source, Box]]:
         """What region ``box`` of the result needs of each tensor."""
+        operand, needed = -1, None
         for source in self.sources:
-            region = self.need(source.operand, box, terms)
+            if source.operand != operand:
+                operand, needed = source.operand, self.need(source.operand, box, terms)
+            region = needed
             for need in source.needs:
                 region = None if region is None else need(region)
             if region is not None:

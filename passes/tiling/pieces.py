@@ -8,7 +8,7 @@ ones would waste most of the scratchpad.
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise, product
 from math import prod
 
@@ -141,8 +141,8 @@ class Pieces:
             base = self._name(tensor.name, storage)
             yield tensor if storage == whole else _tile(tensor, base, storage)
             for box in self._views.get((tensor.name, storage), ()):
-                tile = _tile(tensor, self._name(tensor.name, box), box)
-                yield replace(tile, alias=Alias(base, _offset(tensor, storage, box)))
+                alias = Alias(base, _offset(tensor, storage, box))
+                yield _tile(tensor, self._name(tensor.name, box), box, alias)
 
     def meeting(self, tensor: str, box: Box) -> list[tuple[str, Box]]:
         """Names and regions of what to read or write for ``box``: per storage, one part of it."""
@@ -215,8 +215,8 @@ def _within(bounds: list[int], lower: int, upper: int) -> Iterator[tuple[int, in
     return pairwise(bounds[bisect_right(bounds, lower) - 1 : bisect_left(bounds, upper) + 1])
 
 
-def _tile(tensor: Tensor, name: str, box: Box) -> Tensor:
-    return replace(tensor, name=name, shape=extents(box), parent=tensor.name, region=box)
+def _tile(tensor: Tensor, name: str, box: Box, alias: Alias | None = None) -> Tensor:
+    return Tensor(name, extents(box), tensor.dtype, tensor.role, alias, tensor.name, box)
 
 
 def _offset(tensor: Tensor, storage: Box, box: Box) -> int:
