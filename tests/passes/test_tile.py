@@ -169,21 +169,23 @@ def test_an_operator_that_cannot_be_split_stays_whole() -> None:
     shape = (1, 64, 64)
     tensors = (
         Tensor("x", shape, DType.INT8, Role.INPUT),
+        Tensor("u", shape, DType.INT8, Role.INPUT),
         Tensor("y", shape, DType.INT8),
         Tensor("z", shape, DType.INT8, Role.OUTPUT),
     )
     operators = (
         Operator("strange", "Unheard", ("x",), ("y",)),
-        Operator("relu", "Relu", ("y",), ("z",)),
+        Operator("sum", "Add", ("y", "u"), ("z",)),
     )
     graph = Graph("strange", tensors, operators)
-    result = Tile(capacity=6_000).apply(graph).graph
+    result = Tile(capacity=9_000).apply(graph).graph
     verify(result)
     assert sum(op.parent == "strange" for op in result.operators) == 1
-    assert sum(op.parent == "relu" for op in result.operators) > 1
-    problem = planning_problem(result, MemorySpec(6_000, 64))
-    with pytest.raises(InfeasiblePlanError, match="strange"):
-        problem.check_fits()
+    assert sum(op.parent == "sum" for op in result.operators) > 1
+    assert fits(result, MemorySpec(9_000, 64)) and not fits(graph, MemorySpec(9_000, 64))
+    with pytest.raises(InfeasiblePlanError, match="'strange' does not fit") as caught:
+        Tile(capacity=6_000).apply(graph)
+    assert caught.value.misfit.smallest_capacity_bytes == 2 * 64 * 64
 
 
 @given(
