@@ -30,11 +30,14 @@ def run_detailed(
         require_capacity(program, link)
         state.delay[:] = [c.delay_cycles - c.latency_cycles for c in commands]
         state.units[:] = 0
+    if machine.dma_clock is not None:
+        # Set-up is counted on the DMA's own clock.
+        state.delay[:] -= _integers([c.setup_cycles for c in commands])
     if machine.interleaved:
         state.accesses[:] = [computing_cycles(c) for c in commands]
     engines = state.command.shape[0]
     numbers, memory = _numbers(machine), _memory(machine, engines)
-    detail = _detail(program, machine, engines, state.delay)
+    detail = _detail(program, machine, queues, state)
     cycles = int(detailed.run(queues, state, numbers, detail, memory))
     if link is None or cycles < 0:
         return cycles, None, 0
@@ -80,6 +83,7 @@ def _numbers(machine: Machine) -> detailed.Numbers:
         group_banks=organisation.banks_per_group,
         channels=machine.channels,
         priority=get_args(Priority).index(machine.priority),
+        clocked=int(machine.clocked),
     )
 
 
@@ -105,8 +109,11 @@ def _memory(machine: Machine, engines: int) -> detailed.Memory:
     )
 
 
-def _detail(program: Program, machine: Machine, engines: int, delay: Ints) -> detailed.Detail:
-    commands = program.commands
+def _detail(program: Program, machine: Machine, queues: Queues, state: State) -> detailed.Detail:
+    commands, engines = program.commands, state.command.shape[0]
+    setup = _integers([command.setup_cycles for command in commands])
+    domains = [machine.domain(line) for line in queues.line.tolist()]
+    ratios = [domain.ratio if domain else Fraction(1) for domain in domains]
     segments = [list(segments_of(c, _link(machine))) if machine.dram else [] for c in commands]
     flat = [segment for own in segments for segment in own]
     computing = [c.walks if c.kind is CommandKind.COMPUTE else () for c in commands]
@@ -142,7 +149,17 @@ def _detail(program: Program, machine: Machine, engines: int, delay: Ints) -> de
         whole=np.zeros(engines, dtype=np.int64),
         taken=np.zeros(machine.banks, dtype=np.int64),
         later=np.zeros(engines, dtype=np.int64),
-        rest=delay - _integers([command.setup_cycles for command in commands]),
+        rest=state.delay - (0 if machine.dma_clock else setup),
+        setup=setup if machine.dma_clock else 0 * setup,
+        crosses=_integers([int(domain is not None) for domain in domains]),
+        over=_integers([ratio.numerator for ratio in ratios]),
+        under=_integers([ratio.denominator for ratio in ratios]),
+        sync=_integers([domain.sync_cycles if domain else 0 for domain in domains]),
+        owed=np.zeros(engines, dtype=np.int64),
+        lag=np.zeros(engines, dtype=np.int64),
+        own=np.ones(engines, dtype=np.int64),
+        budget=np.ones(engines, dtype=np.int64),
+        halted=np.zeros(engines, dtype=np.int64),
     )
 
 

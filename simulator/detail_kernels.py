@@ -13,6 +13,7 @@ from stowplan.simulator import dram_kernels as dram
 from stowplan.simulator.kernels import (
     BANK,
     BUSY,
+    CLOCK,
     DELAY,
     DONE,
     DRAM,
@@ -59,6 +60,7 @@ class Numbers(NamedTuple):
         group_banks: banks of a group.
         channels: engines of each DMA direction, dma-in first; computing units follow.
         priority: 0 shared, 1 demand, 2 loads first, 3 stores first.
+        clocked: 1 when some engine has a clock of its own.
     """
 
     bytes_per_cycle: int
@@ -78,6 +80,7 @@ class Numbers(NamedTuple):
     group_banks: int
     channels: int
     priority: int
+    clocked: int
 
 
 class Detail(NamedTuple):
@@ -106,10 +109,21 @@ class Detail(NamedTuple):
         issue: accesses that start in this cycle [E].
         move: bytes (units in bandwidth mode) that move in this cycle [E].
         moved: the same since the command started [E].
-        whole: 1 if every walk gets its words in this cycle [E].
+        whole: 1 if every walk gets its words in this cycle, rounds that do with other clocks; where
+            banks are spread 1 if there are ports for whatever computations could use [E].
         taken: ports of each bank taken in this cycle [N].
         later: 1 where others go first [E].
         rest: cycles of delay after the set-up of descriptors [C].
+        setup: set-up in cycles of a clock of its own [C].
+        crosses: 1 for engines with a clock of their own [E].
+        over: their cycles in as many core cycles as ``under`` says, in lowest terms [E].
+        under: see ``over`` [E].
+        sync: cycles of synchronisers, each way [E].
+        owed: own cycles before the delay begins: alignment, synchroniser, set-up [E].
+        lag: core cycles until the core sees the end, 0 before there is one [E].
+        own: own cycles that end in this core cycle [E].
+        budget: those of them left to work in [E].
+        halted: 1 while nothing else is done [E].
     """
 
     segment_begin: Ints
@@ -138,6 +152,16 @@ class Detail(NamedTuple):
     taken: Ints
     later: Ints
     rest: Ints
+    setup: Ints
+    crosses: Ints
+    over: Ints
+    under: Ints
+    sync: Ints
+    owed: Ints
+    lag: Ints
+    own: Ints
+    budget: Ints
+    halted: Ints
 
 
 class Memory(NamedTuple):
@@ -170,8 +194,10 @@ def run(queues: Queues, state: State, numbers: Numbers, detail: Detail, memory: 
         _prepare(queues, state, numbers, detail, now)
         if numbers.priority:
             _rank(queues, state, numbers, detail)
+        if numbers.clocked:
+            _tick(detail, now)
         _grant(queues, state, numbers, detail, now)
-        span = _span(queues, state, numbers, detail)
+        span = _span(queues, state, numbers, detail, now)
         if numbers.full and span != 1:
             span = _look_ahead(numbers, detail, memory, now, span)
         if span < 0:
@@ -184,6 +210,30 @@ def run(queues: Queues, state: State, numbers: Numbers, detail: Detail, memory: 
         now += span
         left -= _advance(queues, state, numbers, detail, now, span)
     return now
+
+
+@_inlined
+def _edges(detail: Detail, engine: int, now: int) -> int:
+    """Own cycles of an engine that have ended by the beginning of core cycle ``now``."""
+    return now * detail.over[engine] // detail.under[engine]
+
+
+@_inlined
+def _until_edges(detail: Detail, engine: int, now: int, count: int) -> int:
+    """Core cycles from ``now`` in which ``count`` own cycles end."""
+    last = count + _edges(detail, engine, now)
+    return -(-last * detail.under[engine] // detail.over[engine]) - now
+
+
+@_kernel
+def _tick(detail: Detail, now: int) -> None:
+    """Own cycles of engines in this core cycle, what they owe first."""
+    for engine in range(detail.own.shape[0]):
+        own = _edges(detail, engine, now + 1) - _edges(detail, engine, now)
+        detail.own[engine] = own
+        detail.budget[engine] = max(0, own - detail.owed[engine])
+        owing = detail.owed[engine] > 0 and detail.budget[engine] == 0
+        detail.halted[engine] = owing or detail.lag[engine] > 0
 
 
 @_kernel
@@ -301,6 +351,10 @@ def _prepare(queues: Queues, state: State, numbers: Numbers, detail: Detail, now
         detail.left[engine] = total if numbers.full else 0
         fetches = numbers.full and queues.kind[command] == STORE
         detail.unfetched[engine] = total * numbers.access if fetches else 0
+        if detail.crosses[engine]:
+            aligned = now * detail.over[engine] % detail.under[engine] == 0
+            detail.owed[engine] = detail.sync[engine] + detail.setup[command]
+            detail.owed[engine] += 0 if aligned else 1
         if numbers.interleaved:
             _next_words(detail, command)
 
@@ -314,10 +368,12 @@ def _next_words(detail: Detail, command: int) -> None:
 
 
 @_inlined
-def _active(queues: Queues, state: State, engine: int) -> int:
+def _active(queues: Queues, state: State, detail: Detail, engine: int) -> int:
     """The command ``engine`` runs, as its first engine and past its delay, or -1."""
     command = state.command[engine]
     if command < 0 or second(queues, engine, command) or state.delay[command] > 0:
+        return -1
+    if detail.halted[engine]:
         return -1
     return command
 
@@ -344,6 +400,9 @@ def _grant(queues: Queues, state: State, numbers: Numbers, detail: Detail, now: 
         free = _serve_full(queues, state, numbers, detail, now)
     else:
         free = _serve_bandwidth(queues, state, numbers, detail)
+    if numbers.clocked:
+        _serve_clocked(queues, state, numbers, detail, now, free)
+        return
     if not numbers.interleaved:
         share_banks(queues, state, free)
         return
@@ -359,16 +418,92 @@ def _grant(queues: Queues, state: State, numbers: Numbers, detail: Detail, now: 
 
 
 @_kernel
+def _serve_clocked(
+    queues: Queues, state: State, numbers: Numbers, detail: Detail, now: int, free: int
+) -> None:
+    """What computations get where clocks differ; causes of engines between two clocks."""
+    first = 2 * numbers.channels
+    engines = state.command.shape[0]
+    if numbers.interleaved:
+        for turn in range(engines - first):
+            engine = first + (now + turn) % (engines - first)
+            command = _active(queues, state, detail, engine)
+            if command >= 0 and state.accesses[command] > 0:
+                _take_rounds(state, numbers, detail, engine, command)
+    else:
+        _share_clocked(queues, state, numbers, detail, free)
+    for engine in range(engines):
+        command = state.command[engine]
+        if command < 0:
+            continue
+        if second(queues, engine, command):
+            state.cause[engine] = HELD
+        elif detail.owed[engine] > 0:
+            sets_up = detail.owed[engine] <= detail.setup[command]
+            state.cause[engine] = SETUP if sets_up else CLOCK
+        elif detail.lag[engine] > 0:
+            state.cause[engine] = CLOCK
+
+
+@_inlined
+def _take_rounds(state: State, numbers: Numbers, detail: Detail, engine: int, command: int) -> None:
+    """Own cycles of a computation whose walks get their words in this core cycle."""
+    wanted = min(detail.budget[engine], state.accesses[command])
+    while detail.whole[engine] < wanted:
+        if not _take_walks(numbers, detail, command):
+            state.cause[engine] = BANK
+            break
+        detail.whole[engine] += 1
+        _next_words(detail, command)
+
+
+@_inlined
+def _wanted_ports(queues: Queues, state: State, detail: Detail, engine: int, own: int) -> int:
+    """Ports of spread banks that the computation on ``engine`` could use in ``own`` cycles."""
+    command = _active(queues, state, detail, engine)
+    if command < 0 or state.accesses[command] == 0:
+        return 0
+    return int(queues.rate[command]) * own
+
+
+@_kernel
+def _share_clocked(
+    queues: Queues, state: State, numbers: Numbers, detail: Detail, free: int
+) -> None:
+    """Rule 3 of the spread banks, with as many times the rate as own cycles."""
+    first = 2 * numbers.channels
+    engines = state.command.shape[0]
+    wanting, wanted, most = 0, 0, 0
+    for engine in range(first, engines):
+        rate = _wanted_ports(queues, state, detail, engine, detail.budget[engine])
+        wanting += rate > 0
+        wanted += rate
+        fastest = -(-detail.over[engine] // detail.under[engine])
+        most += _wanted_ports(queues, state, detail, engine, fastest)
+    for engine in range(first, engines):
+        detail.whole[engine] = most <= free
+    for engine in range(first, engines):
+        rate = _wanted_ports(queues, state, detail, engine, detail.budget[engine])
+        if rate:
+            wanted -= rate
+            state.grant[engine] = min(rate, max(free - wanted, -(-free // wanting)))
+            free -= state.grant[engine]
+            wanting -= 1
+            if state.grant[engine] < rate:
+                state.cause[engine] = BANK
+
+
+@_kernel
 def _serve_full(queues: Queues, state: State, numbers: Numbers, detail: Detail, now: int) -> int:
     """Full mode: accesses that start, bytes that move; ports left."""
     channels = numbers.channels
     pending = False
     for engine in range(state.command.shape[0]):
-        command = _active(queues, state, engine)
+        command = _active(queues, state, detail, engine)
         if command >= 0 and not detail.later[engine] and detail.left[engine] > 0:
             pending = True
         if command >= 0 and engine >= 2 * channels:
-            count = min(numbers.per_cycle, detail.left[engine])
+            count = min(numbers.per_cycle * detail.budget[engine], detail.left[engine])
             detail.issue[engine] = min(count, numbers.outstanding - detail.flying[engine])
             if state.accesses[command] == 0:
                 state.cause[engine] = DRAM
@@ -377,7 +512,7 @@ def _serve_full(queues: Queues, state: State, numbers: Numbers, detail: Detail, 
         for turn in range(2 * channels):
             direction = turn // channels
             engine = direction * channels + (now + turn) % channels
-            command = _active(queues, state, engine)
+            command = _active(queues, state, detail, engine)
             if command < 0 or detail.later[engine] != later:
                 continue
             if not (later and pending):
@@ -406,7 +541,8 @@ def _choose_accesses(
     """Full mode: accesses of a transfer that start in this cycle."""
     started = _of_direction(detail.issue, engine, numbers.channels)
     flying = _of_direction(detail.flying, engine, numbers.channels)
-    count = min(numbers.per_cycle - started, detail.left[engine])
+    count = min(numbers.per_cycle * detail.own[engine] - started, detail.left[engine])
+    count = min(count, numbers.per_cycle * detail.budget[engine])
     count = min(count, numbers.outstanding - flying - started)
     if queues.kind[command] == STORE:
         count = min(count, detail.staged[engine] // numbers.access)
@@ -444,8 +580,10 @@ def _serve_bandwidth(queues: Queues, state: State, numbers: Numbers, detail: Det
 @_inlined
 def _shares(queues: Queues, state: State, detail: Detail, engine: int, later: int) -> bool:
     """Whether a command of that class on ``engine`` shares the bandwidth."""
-    command = _active(queues, state, engine)
-    return bool(command >= 0 and state.units[command] > 0 and detail.later[engine] == later)
+    command = _active(queues, state, detail, engine)
+    if command < 0 or detail.owed[engine] > 0:
+        return False
+    return bool(state.units[command] > 0 and detail.later[engine] == later)
 
 
 @_kernel
@@ -488,10 +626,13 @@ def _move_full(
     free: int,
 ) -> int:
     """Full mode: bytes between port and scratchpad in this cycle; ports taken when spread."""
-    port = numbers.port - _of_direction(detail.move, engine, numbers.channels)
+    port = numbers.port * detail.own[engine]
+    port -= _of_direction(detail.move, engine, numbers.channels)
+    port = min(port, numbers.port * detail.budget[engine])
     wanted = min(detail.inbox[engine], port)
     if queues.kind[command] == STORE:
-        ready = detail.staged[engine] >= numbers.per_cycle * numbers.access
+        room = numbers.per_cycle * detail.own[engine] * numbers.access
+        ready = detail.staged[engine] >= room
         wanted = 0 if ready else min(detail.unfetched[engine], port)
     if wanted == 0:
         return 0
@@ -544,18 +685,58 @@ def _take_walks(numbers: Numbers, detail: Detail, command: int) -> int:
 
 
 @_inlined
-def _span(queues: Queues, state: State, numbers: Numbers, detail: Detail) -> int:
+def _crossing(detail: Detail, engine: int, command: int, now: int) -> int:
+    """Core cycles until what an engine between two clocks does changes; 0 if it is not."""
+    if detail.lag[engine] > 0:
+        return int(detail.lag[engine])
+    owed = detail.owed[engine]
+    if owed == 0:
+        return 0
+    # In the cycle in which the last of it is paid there may be time left to work.
+    until = _until_edges(detail, engine, now, owed) - 1
+    if owed > detail.setup[command]:
+        until = min(until, _until_edges(detail, engine, now, owed - detail.setup[command]))
+    return max(1, until)
+
+
+@_inlined
+def _computing(
+    queues: Queues, state: State, numbers: Numbers, detail: Detail, engine: int, now: int
+) -> int:
+    """Core cycles until a computation has made its accesses at the rate of now, or of its clock."""
+    command = state.command[engine]
+    if numbers.interleaved:
+        if _walking(detail, command):
+            return 1
+        left = state.accesses[command]
+        return _until_edges(detail, engine, now, left) if numbers.clocked else left
+    if numbers.clocked:
+        if not detail.whole[engine]:
+            return 1
+        left = -(-state.accesses[command] // queues.rate[command])
+        return _until_edges(detail, engine, now, left)
+    grant = state.grant[engine]
+    return -(-state.accesses[command] // grant) if grant > 0 else -1
+
+
+@_inlined
+def _span(queues: Queues, state: State, numbers: Numbers, detail: Detail, now: int) -> int:
     """Cycles until the next event other than a completion, or -1 when none will come."""
     span = -1
     for engine in range(state.command.shape[0]):
         command = state.command[engine]
         if command < 0 or second(queues, engine, command):
             continue
+        until = _crossing(detail, engine, command, now) if detail.crosses[engine] else 0
+        busy = detail.left[engine] > 0 or detail.inbox[engine] > 0 or detail.unfetched[engine] > 0
+        if until > 0:
+            span = until if span < 0 else min(span, until)
+            continue
         until = -1
         if state.delay[command] > 0:
             rest = detail.rest[command]
             until = state.delay[command] - (rest if state.delay[command] > rest else 0)
-        elif detail.issue[engine] or detail.move[engine]:
+        elif detail.issue[engine] or detail.move[engine] or (detail.crosses[engine] and busy):
             until = 1
         elif state.units[command] > 0:
             flow = state.flow[engine]
@@ -567,13 +748,8 @@ def _span(queues: Queues, state: State, numbers: Numbers, detail: Detail) -> int
             span = until
         if state.delay[command] > 0 or state.accesses[command] == 0:
             continue
-        if numbers.interleaved:
-            until = 1 if _walking(detail, command) else state.accesses[command]
-        elif state.grant[engine] > 0:
-            until = -(-state.accesses[command] // state.grant[engine])
-        else:
-            continue
-        if span < 0 or until < span:
+        until = _computing(queues, state, numbers, detail, engine, now)
+        if until > 0 and (span < 0 or until < span):
             span = until
     return int(span)
 
@@ -646,16 +822,38 @@ def _advance(
         command = state.command[engine]
         if command < 0 or second(queues, engine, command):
             continue
-        if state.delay[command] > 0:
+        if detail.lag[engine] > 0:
+            detail.lag[engine] -= span
+            if detail.lag[engine] == 0:
+                finished += 1
+                finish(queues, state, engine, command, now)
+            continue
+        halted = detail.halted[engine]
+        if detail.owed[engine] > 0:
+            paid = _edges(detail, engine, now) - _edges(detail, engine, now - span)
+            detail.owed[engine] = max(0, detail.owed[engine] - paid)
+            halted = halted or state.delay[command] > 0
+        elif state.delay[command] > 0:
             state.delay[command] -= span
-        else:
-            _work(queues, state, numbers, detail, engine, command, span)
+            halted = 1
+        if not halted:
+            _work(queues, state, numbers, detail, engine, command, now, span)
+        if detail.owed[engine]:
+            continue
         if state.delay[command] or state.accesses[command] or state.units[command]:
             continue
         if detail.left[engine] or detail.flying[engine]:
             continue
         if detail.inbox[engine] or detail.unfetched[engine]:
             continue
+        if detail.crosses[engine]:
+            detail.lag[engine] = detail.sync[engine]
+            if engine < 2 * numbers.channels:
+                edge = -(-now * detail.over[engine] // detail.under[engine])
+                seen = -(-edge * detail.under[engine] // detail.over[engine])
+                detail.lag[engine] += seen - now
+            if detail.lag[engine] > 0:
+                continue
         finished += 1
         finish(queues, state, engine, command, now)
     return finished
@@ -669,9 +867,10 @@ def _work(
     detail: Detail,
     engine: int,
     command: int,
+    now: int,
     span: int,
 ) -> None:
-    """What the command on ``engine`` gets done in ``span`` cycles."""
+    """What the command on ``engine`` gets done in ``span`` cycles up to ``now``."""
     moved = detail.move[engine]
     detail.moved[engine] += moved * span
     if numbers.full and queues.kind[command] == STORE:
@@ -681,7 +880,14 @@ def _work(
         detail.inbox[engine] -= moved
     else:
         state.units[command] = max(0, state.units[command] - span * state.flow[engine])
-    if not numbers.interleaved:
+    if numbers.clocked:
+        own = _edges(detail, engine, now) - _edges(detail, engine, now - span)
+        if numbers.interleaved:
+            done = detail.whole[engine] if span == 1 else own
+        else:
+            done = state.grant[engine] if span == 1 else own * queues.rate[command]
+        state.accesses[command] = max(0, state.accesses[command] - done)
+    elif not numbers.interleaved:
         state.accesses[command] = max(0, state.accesses[command] - span * state.grant[engine])
     elif detail.whole[engine] and state.accesses[command] > 0:
         state.accesses[command] -= span

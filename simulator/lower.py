@@ -307,7 +307,8 @@ def _compute(
     def part(total: int) -> int:
         return total * upper // whole - total * lower_ // whole
 
-    cycles = own.compute_cycles
+    on_vector = cost.engine == "vector" and target.vector_ratio is not None
+    cycles = max(1, own.vector_cycles) if on_vector else own.compute_cycles
     onchip = part(lowered.resident_bytes)
     pad = target.scratchpad
     rate = min(pad.banks, max(1, -(-onchip // (cycles * pad.bank_width_bytes))))

@@ -5,6 +5,25 @@ core start their commands in order, on one cycle grid. A direction has ``channel
 other queue one. All quantities are integers; bandwidth is counted in twelfths of a byte so that it
 divides evenly among one to four sharers.
 
+**Clocks.** DMA and vector units may have clocks of their own. Let such a clock have ``r`` cycles
+per core cycle; its cycles end at the times ``i / r`` in core cycles. The queues, the scratchpad and
+the array are the core's. In core cycle ``t`` an engine has ``c(t) = floor((t + 1) r) - floor(t r)``
+cycles of its own, 1 on the core's clock. A command that starts there in cycle ``t`` first owes one
+of them if ``t r`` is no integer (it waits for an edge), then ``sync_cycles``, and a transfer its
+set-up; what is left of ``c(t)`` when that is paid is its *budget* ``b``. Its delay begins in the
+first cycle in which it owes nothing from the start, and so does its share of the bandwidth; all
+else it does as soon as ``b > 0`` and its delay is over. Then per core cycle
+
+- a computation works ``b`` cycles: it may use ``b rate`` ports of spread banks, or do ``b`` cycles
+  of its walks one after another;
+- in full mode ``requests_per_cycle`` and ``port_bytes`` count ``b`` times for a command, and
+  ``c(t)`` times for its direction; the access size at which a STORE pauses, ``c(t)`` times.
+
+When it is done at the beginning of core cycle ``T``, a transfer ends at its next edge, which the
+core sees in cycle ``ceil(ceil(T r) / r)``; then ``sync_cycles`` of the core pass. Computations end
+at an edge of their own, so that for them only the latter pass. Array and vector unit together run
+on the core's clock; ``targets.cost`` says how long that takes.
+
 **Start.** A command starts in cycle ``t`` when it is the first not started in every queue it is in,
 each of them has a free engine, each command it waits for has finished in a cycle before ``t``, and
 its direction has room for it. It takes the free channel with the lowest number and holds its
@@ -88,7 +107,9 @@ started of a queue with a free engine.
 from dataclasses import dataclass
 from enum import IntEnum
 from fractions import Fraction
+from math import ceil, floor
 
+from stowplan.errors import TargetError
 from stowplan.ir.program import Engine
 from stowplan.simulator.dram import DramCounts
 from stowplan.targets.dram_presets import DramSpec, with_channels
@@ -129,6 +150,8 @@ class Cause(IntEnum):
     """Everything it waits for has finished, but its direction's queue has no room."""
     PRIORITY = 13
     """A transfer slowed down by those that go first."""
+    CLOCK = 14
+    """Between two clocks: waiting for an edge, or in a synchroniser."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +178,27 @@ class DramLink:
 
 
 @dataclass(frozen=True, slots=True)
+class Domain:
+    """A clock other than the core's.
+
+    Attributes:
+        ratio: its cycles per core cycle, exact.
+        sync_cycles: cycles of the observing clock that a change takes to be seen.
+    """
+
+    ratio: Fraction
+    sync_cycles: int = 0
+
+    def edges(self, cycle: int) -> int:
+        """Cycles of this clock that have ended by the beginning of core cycle ``cycle``."""
+        return floor(cycle * self.ratio)
+
+    def seen(self, cycle: int) -> int:
+        """Core cycle in which the core sees what this clock does from core cycle ``cycle`` on."""
+        return ceil(ceil(cycle * self.ratio) / self.ratio) + self.sync_cycles
+
+
+@dataclass(frozen=True, slots=True)
 class Machine:
     """The numbers the model needs.
 
@@ -168,6 +212,8 @@ class Machine:
         channels: transfers of a direction under way at once.
         queue_depth: entries of each direction's queue; 0 for any number.
         priority: which transfers go first.
+        dma_clock: clock of the DMA; None for the core's.
+        vector_clock: clock of the vector units; None for the core's.
     """
 
     bytes_per_cycle: int
@@ -179,16 +225,29 @@ class Machine:
     channels: int = 1
     queue_depth: int = 0
     priority: Priority = "shared"
+    dma_clock: Domain | None = None
+    vector_clock: Domain | None = None
 
     @property
     def detailed(self) -> bool:
         """Whether the small kernel of bandwidth mode does not do."""
         dma = self.channels > 1 or self.priority != "shared"
-        return self.dram is not None or self.interleaved or dma
+        return self.dram is not None or self.interleaved or dma or self.clocked
+
+    @property
+    def clocked(self) -> bool:
+        """Whether some engine has a clock of its own."""
+        return self.dma_clock is not None or self.vector_clock is not None
 
     def engines(self, queue: int) -> int:
         """How many commands of a queue may run at the same time."""
         return self.channels if queue < Engine.ARRAY else 1
+
+    def domain(self, queue: int) -> Domain | None:
+        """Clock of the engines of a queue; None for the core's."""
+        if queue < Engine.ARRAY:
+            return self.dma_clock
+        return self.vector_clock if queue % 2 else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +277,8 @@ def machine_of(target: Target, mode: DramMode | None = None) -> Machine:
     """The model's numbers of a target, in its own DRAM mode unless ``mode`` says otherwise.
 
     Raises:
-        TargetError: full mode with a DRAM device that does not exist or has a mistake.
+        TargetError: full mode with a DRAM device that does not exist or has a mistake; a
+            synchroniser without a second clock.
     """
     pad = target.scratchpad
     return Machine(
@@ -231,7 +291,15 @@ def machine_of(target: Target, mode: DramMode | None = None) -> Machine:
         target.dma.channels,
         target.dma.queue_depth,
         target.dma.priority,
+        _domain("dma", target.dma_ratio, target.dma.sync_cycles),
+        _domain("vector", target.vector_ratio, target.vector.sync_cycles),
     )
+
+
+def _domain(table: str, ratio: Fraction | None, sync_cycles: int | None) -> Domain | None:
+    if ratio is None and sync_cycles:
+        raise TargetError(f"{table}.sync_cycles is for a clock of its own: give {table}.clock, too")
+    return None if ratio is None else Domain(ratio, sync_cycles or 0)
 
 
 def _link(target: Target) -> DramLink:

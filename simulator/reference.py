@@ -7,7 +7,7 @@ from math import ceil
 from stowplan.errors import InternalError
 from stowplan.ir.program import Command, CommandKind, Engine, Program
 from stowplan.simulator.accesses import segments_of
-from stowplan.simulator.machine import UNITS_PER_BYTE, Cause, DramLink, Machine, Timing
+from stowplan.simulator.machine import UNITS_PER_BYTE, Cause, Domain, DramLink, Machine, Timing
 from stowplan.simulator.reference_memory import BankPorts, BankWalk, ReferenceDram, bank_walk
 
 _WAIT = {
@@ -25,6 +25,11 @@ class _Running:
     Attributes:
         index: its number.
         command: the command.
+        domain: clock of its engine; None for the core's.
+        owed: cycles of that clock before anything else: alignment, synchroniser, set-up.
+        own: cycles of its engine that end in this core cycle.
+        budget: those of them that nothing is owed of.
+        lag: core cycles until the core sees that it has finished; None before it has.
         setup_left: cycles left of those that set up descriptors.
         delay_left: cycles of delay left, those included.
         units_left: units left in bandwidth mode.
@@ -53,6 +58,11 @@ class _Running:
     to_start: list[tuple[int, bool]]
     unfetched: int
     walks: list[BankWalk]
+    domain: Domain | None = None
+    owed: int = 0
+    own: int = 1
+    budget: int = 1
+    lag: int | None = None
     flying: int = 0
     inbox: int = 0
     staged: int = 0
@@ -66,16 +76,18 @@ class _Running:
 
     @property
     def active(self) -> bool:
-        return self.delay_left == 0
+        paid = not self.owed or self.budget > 0
+        return self.delay_left == 0 and paid and self.lag is None
 
     @property
     def moves(self) -> bool:
-        return self.active and self.units_left > 0
+        return self.active and not self.owed and self.units_left > 0
 
     @property
-    def finished(self) -> bool:
+    def done(self) -> bool:
         memory = self.to_start or self.flying or self.inbox or self.unfetched
-        return self.active and not (self.units_left or self.accesses_left or memory)
+        before = self.owed or self.delay_left
+        return not (before or self.units_left or self.accesses_left or memory)
 
 
 @dataclass(slots=True)
@@ -156,6 +168,8 @@ def _start(run: _Run) -> None:
         while queue and _can_start(run, queue[0]):
             index = queue[0]
             begun = _begin(index, run.program.commands[index], run.machine)
+            if begun.domain is not None:
+                _cross(begun, begun.domain, run.now)
             run.start[index] = run.now
             for own in begun.command.queues:
                 engine = _free_engine(run, own)
@@ -207,10 +221,35 @@ def _waiting(run: _Run, index: int) -> Cause:
     return Cause.WAIT_ENGINE if _has_room(run, index) else Cause.QUEUE
 
 
+def _cross(state: _Running, domain: Domain, now: int) -> None:
+    """What a command owes that starts on another clock than the core's."""
+    aligned = (now * domain.ratio).denominator == 1
+    state.owed = int(not aligned) + domain.sync_cycles
+    state.setup_left = 0
+    if state.command.kind is not CommandKind.COMPUTE:
+        state.owed += state.command.setup_cycles
+        state.setup_left = state.command.setup_cycles
+        state.delay_left -= state.command.setup_cycles
+
+
+def _seen_late(state: _Running, now: int) -> int:
+    """Core cycles until the core sees the end of a command that is done now."""
+    if state.domain is None:
+        return 0
+    if state.command.kind is CommandKind.COMPUTE:
+        return state.domain.sync_cycles
+    return state.domain.seen(now) - now
+
+
 def _finish(run: _Run) -> None:
-    """End what is done; give back entries of the queues."""
+    """End what is done and seen to be; give back entries of the queues."""
+    for state in _distinct(run):
+        if state.lag is not None:
+            state.lag -= 1
+        elif state.done:
+            state.lag = _seen_late(state, run.now)
     for place, state in list(run.running.items()):
-        if state.finished:
+        if state.lag == 0:
             run.end[state.index] = run.now
             del run.running[place]
     unfinished = (
@@ -234,6 +273,7 @@ def _begin(index: int, command: Command, machine: Machine) -> _Running:
         delay_left=command.delay_cycles,
         units_left=command.dram_bytes * UNITS_PER_BYTE,
         accesses_left=cycles if machine.interleaved else command.bank_accesses,
+        domain=machine.domain(command.queues[0]),
         to_start=[],
         unfetched=0,
         walks=[bank_walk(walk, machine.bank_width_bytes, cycles) for walk in walks],
@@ -255,8 +295,12 @@ def _grant(run: _Run) -> None:
     machine = run.machine
     for state in _distinct(run):
         state.units = state.accesses = state.starts = state.port = 0
+        if state.domain is not None:
+            edges = state.domain.edges
+            state.own = edges(run.now + 1) - edges(run.now)
+            state.budget = max(0, state.own - state.owed)
         waiting = Cause.SETUP if state.setup_left else Cause.DELAY
-        state.cause = Cause.BUSY if state.active else waiting
+        state.cause = waiting if state.delay_left else Cause.BUSY
         state.later = _goes_later(run, state)
     ports = BankPorts(machine.banks, machine.ports)
     free = machine.banks * machine.ports
@@ -265,6 +309,11 @@ def _grant(run: _Run) -> None:
         _grant_walks(run, ports)
     else:
         _grant_compute_banks(run, free)
+    for state in _distinct(run):
+        if state.owed:
+            state.cause = Cause.CLOCK if state.owed > state.setup_left else Cause.SETUP
+        elif state.lag is not None:
+            state.cause = Cause.CLOCK
 
 
 def _goes_later(run: _Run, state: _Running) -> bool:
@@ -346,7 +395,7 @@ def _grant_full(run: _Run, free: int, ports: BankPorts) -> int:
     for own in active:
         if own.command.kind is CommandKind.COMPUTE:
             left = link.outstanding - own.flying
-            own.starts = min(link.requests_per_cycle, len(own.to_start), left)
+            own.starts = min(link.requests_per_cycle * own.budget, len(own.to_start), left)
             if own.accesses_left == 0:
                 own.cause = Cause.DRAM
     for later in (False, True):
@@ -373,7 +422,8 @@ def _starts(state: _Running, beside: list[_Running], link: DramLink) -> int:
     started = sum(other.starts for other in beside)
     flying = sum(other.flying for other in beside)
     limits = [
-        link.requests_per_cycle - started,
+        link.requests_per_cycle * state.own - started,
+        link.requests_per_cycle * state.budget,
         len(state.to_start),
         link.outstanding - flying - started,
     ]
@@ -391,9 +441,10 @@ def _grant_port(
     ports: BankPorts,
 ) -> int:
     """What a transfer moves through its direction's port; the ports of spread banks it takes."""
-    left = link.port_bytes - sum(other.port for other in beside)
+    left = link.port_bytes * state.own - sum(other.port for other in beside)
+    left = min(left, link.port_bytes * state.budget)
     if state.command.kind is CommandKind.STORE:
-        ready = link.requests_per_cycle * link.spec.organisation.access_bytes
+        ready = link.requests_per_cycle * state.own * link.spec.organisation.access_bytes
         wanted = 0 if state.staged >= ready else min(state.unfetched, left)
     else:
         wanted = min(state.inbox, left)
@@ -428,10 +479,11 @@ def _grant_compute_banks(run: _Run, free: int) -> None:
         state
         for state in _distinct(run)
         if state.command.kind is CommandKind.COMPUTE and state.active and state.accesses_left
+        if state.budget
     ]
     for i, state in enumerate(asking):
-        rate = state.command.bank_rate
-        later = sum(other.command.bank_rate for other in asking[i + 1 :])
+        rate = state.command.bank_rate * state.budget
+        later = sum(other.command.bank_rate * other.budget for other in asking[i + 1 :])
         state.accesses = min(rate, max(free - later, -(-free // (len(asking) - i))))
         free -= state.accesses
         if state.accesses < rate:
@@ -446,15 +498,29 @@ def _grant_walks(run: _Run, ports: BankPorts) -> None:
         state = run.running.get((number, 0))
         if state is None or state.command.queues[0] != number:
             continue
-        if state.active and state.accesses_left:
-            taken = [walk.take(ports) for walk in state.walks]
-            state.accesses = int(all(taken))
-            if not state.accesses:
-                state.cause = Cause.BANK
+        if state.active:
+            _walk(state, ports)
+
+
+def _walk(state: _Running, ports: BankPorts) -> None:
+    """As many cycles of a computation as its clock has and its banks allow."""
+    wanted = min(state.budget, state.accesses_left)
+    while state.accesses < wanted:
+        taken = [walk.take(ports) for walk in state.walks]
+        if not all(taken):
+            state.cause = Cause.BANK
+            return
+        state.accesses += 1
+        for walk in state.walks:
+            walk.next_cycle()
 
 
 def _progress(run: _Run, state: _Running) -> None:
-    if state.delay_left:
+    if state.owed:
+        # Nothing was granted that there was no time for.
+        state.owed = max(0, state.owed - state.own)
+        state.setup_left = min(state.setup_left, state.owed)
+    elif state.delay_left:
         state.setup_left = max(0, state.setup_left - 1)
         state.delay_left -= 1
         return
@@ -463,9 +529,6 @@ def _progress(run: _Run, state: _Running) -> None:
         _progress_dram(run.dram, state, run)
     state.units_left = max(0, state.units_left - state.units)
     state.accesses_left = max(0, state.accesses_left - state.accesses)
-    if state.accesses:
-        for walk in state.walks:
-            walk.next_cycle()
 
 
 def _progress_dram(dram: ReferenceDram, state: _Running, run: _Run) -> None:

@@ -20,7 +20,10 @@ from stowplan.simulator.counters import (
 from stowplan.simulator.machine import Cause, Machine, Timing
 from stowplan.targets.target import Target
 
-_WORKING = (*(Cause.BUSY, Cause.SETUP, Cause.DELAY, Cause.BANK, Cause.DRAM, Cause.PRIORITY),)
+_WORKING = (
+    *(Cause.BUSY, Cause.SETUP, Cause.DELAY, Cause.BANK, Cause.DRAM, Cause.PRIORITY),
+    Cause.CLOCK,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,8 @@ class OperatorCost:
         engine: unit it is queued on; an array operator with an epilogue holds both.
         compute_cycles: cycles from start to end when no memory access is in the way, at least 1.
         array_cycles: cycles the array works.
-        vector_cycles: cycles the vector unit works, its latency included.
+        vector_cycles: cycles the vector unit works, its latency included; its own cycles where it
+            works alone and has a clock of its own, else core cycles.
         macs: multiply-accumulates.
         mac_slots: array slots (units times cycles) those take at the operands' rate.
         vector_elements: element operations on the vector unit.
@@ -123,8 +124,9 @@ def _pipelined(
     elements: int,
 ) -> OperatorCost:
     """Array and vector unit in one pipeline: the longer one, plus the latency of the second."""
-    held = vector + target.vector.latency_cycles if vector else 0
-    behind = target.vector.latency_cycles if vector else 0
+    behind = target.core_cycles(target.vector.latency_cycles) if vector else 0
+    vector = target.core_cycles(vector)
+    held = vector + behind
     return OperatorCost(
         engine="array",
         compute_cycles=max(1, max(array, vector) + behind),
@@ -152,7 +154,7 @@ def _vector_cost(
     cycles += target.vector.latency_cycles
     return OperatorCost(
         engine="vector",
-        compute_cycles=max(1, cycles),
+        compute_cycles=target.core_cycles(max(1, cycles)),
         array_cycles=0,
         vector_cycles=max(1, cycles),
         macs=0 if gemm is None else gemm.macs,
@@ -177,7 +179,7 @@ def _recurrent_cost(
     times = passes(target.vector, operator.kind, operator.domain)
     # Each gate value is activated, then combined with the state.
     per_step = vector_cycles(target.vector, 2 * recurrent.m * recurrent.n, width, times)
-    vector = recurrent.repeats * (per_step + target.vector.latency_cycles)
+    vector = target.core_cycles(recurrent.repeats * (per_step + target.vector.latency_cycles))
     return OperatorCost(
         engine="array",
         compute_cycles=max(1, array + vector),

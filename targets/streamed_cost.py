@@ -119,7 +119,7 @@ def streamed_parts(
     room = half * _whole(product).elements // size_bytes if product else 0
     if product is None or not room:
         return tuple(_shares(cost, size_bytes, half))
-    latency = target.vector.latency_cycles
+    latency = target.core_cycles(target.vector.latency_cycles)
     ways = [_priced(product, cost, size_bytes, latency, blocks) for blocks in _ways(product, room)]
     return min(ways, key=lambda parts: sum(part.compute_cycles for part in parts))
 

@@ -1,6 +1,8 @@
 """The description of a machine. Loaded from TOML by ``targets.load``; capabilities, never names."""
 
+from fractions import Fraction
 from hashlib import sha256
+from math import ceil
 from typing import Annotated, Literal
 
 import msgspec
@@ -114,11 +116,16 @@ class Vector(Section, frozen=True):
             proportionally longer.
         latency_cycles: pipeline latency of one operation.
         cycles_per_element: operator kind -> passes over the data; ``default`` for the rest.
+        clock_hz: clock of its own, which its cycles are those of; if absent the core's.
+        sync_cycles: cycles of the observing clock that a change takes to be seen on the other side
+            of that clock's boundary.
     """
 
     lanes: Positive
     latency_cycles: NonNegative = 8
     cycles_per_element: dict[str, PositiveFloat] = {}
+    clock_hz: Positive | None = None
+    sync_cycles: NonNegative | None = None
 
 
 class Dma(Section, frozen=True):
@@ -140,6 +147,9 @@ class Dma(Section, frozen=True):
         priority: who goes first where transfers compete: ``shared``: nobody; ``demand``: what a
             computation waits for, before prefetches and write-backs; ``load_first`` or
             ``store_first``: one direction.
+        clock_hz: clock of its own, which set-up, requests per cycle and port are counted in; if
+            absent the core's.
+        sync_cycles: as that of the vector unit.
     """
 
     setup_cycles: NonNegative = 16
@@ -151,6 +161,8 @@ class Dma(Section, frozen=True):
     channels: Positive = 1
     queue_depth: NonNegative = 0
     priority: Priority = "shared"
+    clock_hz: Positive | None = None
+    sync_cycles: NonNegative | None = None
 
 
 class Dram(Section, frozen=True):
@@ -220,6 +232,20 @@ class Target(Section, frozen=True):
     cores: Positive = 1
     sources: dict[str, str] = {}
 
+    @property
+    def dma_ratio(self) -> Fraction | None:
+        """DMA cycles per core cycle if the DMA has a clock of its own."""
+        return _ratio(self.dma.clock_hz, self.clock_hz)
+
+    @property
+    def vector_ratio(self) -> Fraction | None:
+        """Vector cycles per core cycle if vector units have a clock of their own."""
+        return _ratio(self.vector.clock_hz, self.clock_hz)
+
+    def core_cycles(self, vector_cycles: int) -> int:
+        """Core cycles that cycles of the vector unit take, rounded up."""
+        return ceil(vector_cycles / (self.vector_ratio or 1))
+
     def memory_spec(self, track_weights: bool = False) -> MemorySpec:
         """What planners and the checker must respect."""
         return MemorySpec(
@@ -233,3 +259,7 @@ class Target(Section, frozen=True):
     def hash(self) -> str:
         """SHA-256 of the description, hexadecimal."""
         return sha256(msgspec.json.encode(self, order="deterministic")).hexdigest()
+
+
+def _ratio(clock_hz: int | None, core_hz: int) -> Fraction | None:
+    return None if clock_hz is None else Fraction(clock_hz, core_hz)

@@ -9,7 +9,7 @@ from tests.simulator.dram_cases import specs
 
 from stowplan.ir.graph import Interval
 from stowplan.ir.program import Command, CommandKind, Engine, Program, Walk
-from stowplan.simulator.machine import DramLink, Machine
+from stowplan.simulator.machine import Domain, DramLink, Machine
 from stowplan.targets.dram_presets import DramSpec
 
 COMPUTE_ENGINES = ((Engine.ARRAY,), (Engine.VECTOR,), (Engine.ARRAY, Engine.VECTOR))
@@ -184,3 +184,18 @@ def with_dma(machines: st.SearchStrategy[Machine]) -> st.SearchStrategy[Machine]
         queue_depth=st.integers(0, 4),
         priority=priorities,
     )
+
+
+RATIOS = tuple(Fraction(*pair) for pair in ((1, 1), (3, 2), (7, 5), (2, 3), (5, 7), (3, 1), (1, 4)))
+domains = st.builds(Domain, st.sampled_from(RATIOS), st.integers(0, 3))
+
+
+def with_clocks(machines: st.SearchStrategy[Machine]) -> st.SearchStrategy[Machine]:
+    """The same machines with clocks of their own for DMA, vector units or both."""
+    maybe = st.one_of(st.none(), domains)
+    return st.builds(replace, machines, dma_clock=maybe, vector_clock=maybe)
+
+
+def with_all(machines: st.SearchStrategy[Machine]) -> st.SearchStrategy[Machine]:
+    """Channels, queues, priorities and clocks together."""
+    return with_clocks(with_dma(machines))

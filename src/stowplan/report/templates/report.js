@@ -330,6 +330,7 @@
     wait_store: ["waits for a store", "color-mix(in srgb, var(--output) 50%, var(--track))"],
     wait_compute: ["waits for a computation", "var(--wait)"],
     queue: ["queue full", "color-mix(in srgb, var(--wait) 55%, var(--track))"],
+    clock: ["between two clocks", "color-mix(in srgb, var(--state) 75%, var(--wait))"],
     priority: ["others go first", "color-mix(in srgb, var(--output) 75%, var(--wait))"],
     wait_engine: ["waits for the other engine", "var(--workspace)"], done: ["idle", "var(--track)"],
   };
