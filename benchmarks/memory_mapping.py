@@ -1,18 +1,21 @@
 """Learned memory mapping against heuristics and search, on models that training never saw.
 
-    python -m benchmarks.memory_mapping MODEL.onnx ... [--evaluations 400] [--refine 3000]
+    python -m benchmarks.memory_mapping MODEL.onnx ... [--evaluations 400] [--json ROWS.json]
 
 Every model is played at several fast memories of a scaled-down ``tpu-v4i`` (a quarter of the DRAM
 bandwidth). A pair of model and memory is memory-bound when the latency of the production-style
 heuristic is at least a tenth above the lower bound. All methods get the same number of evaluations
 of the game (``rl_mapper.baselines`` says what counts); latencies are simulated cycles. ``-p rl`` is
-the planner as users run it, its local search limited to ``--refine`` evaluations and 30 seconds.
+the planner as users run it, its local search limited to ``--refine`` evaluations if that is given.
+With ``--evaluations 0`` the planners alone are measured. Pairs that the rows in ``--json`` have
+already are not measured again.
 """
 
 import argparse
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from itertools import product
 from pathlib import Path
 from statistics import mean
 from time import perf_counter, process_time
@@ -24,17 +27,19 @@ from stowplan.planners import get_planner
 from stowplan.recipe import Recipe
 from stowplan.rl_mapper import baselines
 from stowplan.rl_mapper.agents import best_of, search_play
-from stowplan.rl_mapper.baselines import Outcome
+from stowplan.rl_mapper.baselines import Outcome, replay
 from stowplan.rl_mapper.game import Game, Instance, build_instance
 from stowplan.rl_mapper.heuristic import assign, heuristic_plan
 from stowplan.rl_mapper.mapping import plan_of, simulated_cycles
 from stowplan.rl_mapper.network import Player, load_network
+from stowplan.rl_mapper.repacking import Start, repacked
 from stowplan.rl_mapper.search import SearchOptions
 
 MEMORIES = ("1MiB", "2MiB", "4MiB")
 BANDWIDTH = "dram.bytes_per_cycle=146"
 MEMORY_BOUND = 1.1
 SIMULATIONS = 8
+PLAYS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +82,20 @@ def methods(evaluations: int) -> dict[str, Callable[[Instance], Outcome]]:
 
         return run
 
+    def repacking(use_network: bool) -> Callable[[Instance], Outcome]:
+        """One search; with the network, 50 of the evaluations are plays of its policy."""
+
+        def run(instance: Instance) -> Outcome:
+            found = [baselines.greedy(instance), baselines.all_on_chip(instance)]
+            player, spent = None, 0
+            if use_network:
+                player, spent = Player(instance, network), PLAYS
+                found += [best_of(player, 1), best_of(player, PLAYS - 1, 1)]
+            starts = [Start(instance, outcome, player) for outcome in found]
+            return repacked(starts, evaluations - spent)[0][1]
+
+        return run
+
     def searched(use_network: bool) -> Callable[[Instance], Outcome]:
         options = SearchOptions(simulations=SIMULATIONS)
         return lambda i: search_play(Player(i, network), options, learned=use_network)
@@ -91,12 +110,16 @@ def methods(evaluations: int) -> dict[str, Callable[[Instance], Outcome]]:
         "policy": lambda i: best_of(Player(i, network), 1),
         "policy, best of 49": learned(49, refine=False),
         "policy + evolution": learned(49, refine=True),
-        "search, no network": searched(False),
-        "search, network": searched(True),
+        "repacking, no network": repacking(False),
+        "repacking, network": repacking(True),
+        "Gumbel search, no network": searched(False),
+        "Gumbel search, network": searched(True),
     }
 
 
-def measure(path: Path, memory: str, evaluations: int, refine: int) -> Row | None:
+def measure(
+    path: Path, memory: str, evaluations: int, refine: int, time_limit_s: float
+) -> Row | None:
     """One row, or None when the pair is not memory-bound."""
     recipe = Recipe(
         target="tpu-v4i",
@@ -115,8 +138,7 @@ def measure(path: Path, memory: str, evaluations: int, refine: int) -> Row | Non
     seconds: dict[str, float] = {}
 
     def simulated(outcome: Outcome) -> int:
-        game.reset()
-        game.follow(outcome.wishes)
+        replay(game, outcome)
         plan = plan_of(game)
         require_valid(problem.graph, plan, spec)
         return simulated_cycles(instance, plan)
@@ -129,6 +151,20 @@ def measure(path: Path, memory: str, evaluations: int, refine: int) -> Row | Non
     seconds["greedy"] = process_time() - began
     if cycles["greedy"] < MEMORY_BOUND * instance.bound_cycles:
         return None
+    settings = (("evaluations", str(refine)),) if refine else ()
+    options = PlanOptions("cycles", time_limit_s, track_weights=True, settings=settings)
+    for name in ("greedy", "rl"):
+        began, wall = process_time(), perf_counter()
+        chosen = options if name == "rl" else replace(options, settings=())
+        plan = get_planner(name)(problem.graph, problem.target, chosen)
+        seconds[f"-p {name}"] = process_time() - began
+        wall = perf_counter() - wall
+        require_valid(problem.graph, plan, spec)
+        cycles[f"-p {name}"] = simulated_cycles(instance, plan)
+    if not evaluations:
+        return Row(
+            path.stem, memory, instance.decisions, instance.bound_cycles, cycles, seconds, wall
+        )
     for name, method in methods(evaluations).items():
         began = process_time()
         outcome = method(instance)
@@ -138,16 +174,6 @@ def measure(path: Path, memory: str, evaluations: int, refine: int) -> Row | Non
     stuck = Game(published)
     stuck.follow(baselines.evolution(published, evaluations).wishes)
     cycles["published rules, evolution"] = simulated_cycles(published, plan_of(stuck))
-    settings = (("evaluations", str(refine)), ("plays", "8"))
-    options = PlanOptions("cycles", 30.0, track_weights=True, settings=settings)
-    for name in ("greedy", "rl"):
-        began, wall = process_time(), perf_counter()
-        chosen = options if name == "rl" else replace(options, settings=())
-        plan = get_planner(name)(problem.graph, problem.target, chosen)
-        seconds[f"-p {name}"] = process_time() - began
-        wall = perf_counter() - wall
-        require_valid(problem.graph, plan, spec)
-        cycles[f"-p {name}"] = simulated_cycles(instance, plan)
     return Row(path.stem, memory, instance.decisions, instance.bound_cycles, cycles, seconds, wall)
 
 
@@ -180,26 +206,37 @@ def table(rows: list[Row]) -> list[str]:
     return lines
 
 
+def _read(path: Path | None) -> list[Row]:
+    """Rows of earlier runs."""
+    if path is None or not path.exists():
+        return []
+    return [Row(**row) for row in json.loads(path.read_text())]
+
+
+def _write(path: Path | None, rows: list[Row]) -> None:
+    if path is not None:
+        path.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+
+
 def main() -> None:
     """Measure all pairs; print the tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("models", type=Path, nargs="+")
     parser.add_argument("--memories", default=",".join(MEMORIES))
     parser.add_argument("--evaluations", type=int, default=400)
-    parser.add_argument("--refine", type=int, default=3000)
+    parser.add_argument("--refine", type=int, default=0)
+    parser.add_argument("--time-limit", type=float, default=30.0)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    rows: list[Row] = []
-    for path in arguments.models:
-        for memory in arguments.memories.split(","):
-            row = measure(path, memory, arguments.evaluations, arguments.refine)
-            print(path.stem, memory, "not memory-bound" if row is None else row.cycles, flush=True)
-            if row is not None:
-                rows.append(row)
-                if arguments.json is not None:
-                    arguments.json.write_text(
-                        json.dumps([asdict(r) for r in rows], indent=1) + "\n"
-                    )
+    rows = _read(arguments.json)
+    for path, memory in product(arguments.models, arguments.memories.split(",")):
+        if any((row.model, row.memory) == (path.stem, memory) for row in rows):
+            continue
+        row = measure(path, memory, arguments.evaluations, arguments.refine, arguments.time_limit)
+        print(path.stem, memory, "not memory-bound" if row is None else row.cycles, flush=True)
+        if row is not None:
+            rows.append(row)
+            _write(arguments.json, rows)
     if rows:
         print("\n".join(table(rows)))
 

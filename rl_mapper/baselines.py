@@ -5,7 +5,7 @@ Every method returns wishes that :func:`game_kernels.follow` plays, and their la
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,6 +16,8 @@ from stowplan.rl_mapper.game import COPY, DROP, NOCOPY, ON_CHIP, Game, Instance
 from stowplan.rl_mapper.heuristic import assign
 
 CHUNK = 100
+EVEN = np.ones(1)
+"""Stands for the chances of changes where none is drawn from them."""
 TOLERANCE = 0.0
 """Share of the latency that local search may lose on the way, see ``improve_kernels``."""
 
@@ -28,18 +30,28 @@ class Outcome:
         wishes: one per decision [A].
         cycles: latency in the game.
         evaluations: plays it took.
+        hints: addresses to prefer by decision [A + 1]; None leaves all to the game.
     """
 
     wishes: kernels.Ints
     cycles: int
     evaluations: int
+    hints: kernels.Ints | None = None
 
 
-def played(game: Game, wishes: kernels.Ints, evaluations: int = 1) -> Outcome:
-    """Outcome of playing ``wishes`` from the start."""
+def played(
+    game: Game, wishes: kernels.Ints, evaluations: int = 1, hints: kernels.Ints | None = None
+) -> Outcome:
+    """Outcome of playing ``wishes`` from the start, which leaves ``hints`` in force."""
+    game.state.hint[:] = -1 if hints is None else hints
     game.reset()
     game.follow(wishes)
-    return Outcome(np.array(wishes, dtype=np.int64), game.cycles, evaluations)
+    return Outcome(np.array(wishes, dtype=np.int64), game.cycles, evaluations, hints)
+
+
+def replay(game: Game, outcome: Outcome) -> Outcome:
+    """Play what was found again, so that ``game`` holds the finished play."""
+    return played(game, outcome.wishes, outcome.evaluations, outcome.hints)
 
 
 def all_drop(instance: Instance) -> Outcome:
@@ -95,6 +107,8 @@ def evolution(
     """A string of wishes changed step by step from the best heuristic (threshold accepting)."""
     first = start or min(greedy(instance), all_on_chip(instance), key=lambda found: found.cycles)
     game = Game(instance)
+    if first.hints is not None:
+        game.state.hint[:] = first.hints
     best = first
     spent = first.evaluations
     wishes = first.wishes.copy()
@@ -102,12 +116,12 @@ def evolution(
         chunk = min(CHUNK, evaluations - spent)
         tolerance = TOLERANCE * (1.0 - spent / evaluations)
         cycles = improve_kernels.improve(
-            instance.rules, game.state, wishes, chunk, tolerance, seed + spent
+            instance.rules, game.state, wishes, chunk, tolerance, seed + spent, EVEN, 0.0
         )
         spent += chunk
         if cycles <= best.cycles:
-            best = Outcome(wishes.copy(), int(cycles), spent)
-    return Outcome(best.wishes, best.cycles, spent)
+            best = Outcome(wishes.copy(), int(cycles), spent, first.hints)
+    return replace(best, evaluations=spent)
 
 
 def population(instance: Instance, evaluations: int, seed: int = 0, size: int = 16) -> Outcome:

@@ -2,6 +2,7 @@
 
 import numba
 import numpy as np
+from numpy.typing import NDArray
 
 from stowplan.rl_mapper import game_kernels as game
 
@@ -9,7 +10,7 @@ PLENTY = 1 << 40
 WISHES = 4
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def improve(
     rules: game.Rules,
     state: game.State,
@@ -17,6 +18,8 @@ def improve(
     evaluations: int,
     tolerance: float,
     seed: int,
+    chances: NDArray[np.float64],
+    guided: float,
 ) -> int:
     """Improve ``wishes`` [A] in place; the latency of the best, which is left played in ``state``.
 
@@ -28,6 +31,9 @@ def improve(
         tolerance: a change that loses less than this share of the latency, times the share of
             evaluations left, is kept on the way (threshold accepting); 0 descends.
         seed: of the changes.
+        chances: how much each action of each decision deserves a try, summed up to and including
+            it; decision by decision [3 A].
+        guided: share of the changes drawn from ``chances``; the others are drawn evenly.
 
     Source: Dueck and Scheuer, "Threshold accepting", Journal of Computational Physics 90, 1990.
     """
@@ -41,7 +47,10 @@ def improve(
     changed = wishes.copy()
     for n in range(evaluations if total else 0):
         changed[:] = wishes
-        first = _change(rules, changed)
+        if guided > 0.0 and np.random.random() < guided:
+            first = _guided_change(changed, chances)
+        else:
+            first = _change(rules, changed)
         if first == total:
             continue
         _back_to(rules, state, first)
@@ -63,7 +72,7 @@ def improve(
     return int(state.scalar[0, game.CYCLES])
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _back_to(rules: game.Rules, state: game.State, first: int) -> None:
     """Take back decisions down to ``first``.
 
@@ -79,7 +88,7 @@ def _back_to(rules: game.Rules, state: game.State, first: int) -> None:
         game.undo(state)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _change(rules: game.Rules, wishes: game.Ints) -> int:
     """Change one to three things; the first decision changed, or the number of decisions."""
     total = rules.decision.shape[0]
@@ -112,7 +121,18 @@ def _change(rules: game.Rules, wishes: game.Ints) -> int:
     return first
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
+def _guided_change(wishes: game.Ints, chances: NDArray[np.float64]) -> int:
+    """Change one or two decisions drawn from ``chances``; as :func:`_change`."""
+    first = wishes.shape[0]
+    for _ in range(np.random.randint(1, 3)):
+        drawn = np.searchsorted(chances, np.random.random() * chances[-1])
+        drawn = min(drawn, chances.shape[0] - 1)
+        first = _assign(wishes, drawn // game.ACTIONS, drawn % game.ACTIONS, first)
+    return first
+
+
+@numba.njit(cache=True, nogil=True)
 def _assign(wishes: game.Ints, a: int, wish: int, first: int) -> int:
     if wishes[a] == wish:
         return first

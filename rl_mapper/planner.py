@@ -1,41 +1,44 @@
 """Planner ``rl``: the best of production-style heuristics, network, search and local search.
 
 For objective ``cycles`` on targets with direct DRAM operands, the memory-mapping game is played in
-graph order and in the order ``greedy`` chose: heuristics, the network's policy greedily and at
-rising temperatures, Gumbel search, and local search from the best play. The best plays by the
-game's latency, the heuristic's own plan and the plan of ``greedy`` are simulated, and the fastest
-is returned: on the simulated machine it is never slower than either heuristic. For other objectives
-and targets it is the plan of ``greedy``.
+graph order and in the orders ``greedy`` tries: heuristics, the network's policy greedily and at
+rising temperatures, Gumbel search, and local search with the network's proposals from the best few
+plays (``repacking``). The best plays by the game's latency, the heuristic's own plan and the plan
+of ``greedy`` are simulated, and the fastest is returned: on the simulated machine it is never
+slower than either heuristic. For other objectives and targets it is the plan of ``greedy``.
 
 Settings: ``network`` (``on`` or ``off``), ``search`` (``on`` or ``off``), ``repair`` (``on`` or
 ``off``: local search), ``plays`` (ladders of sampled plays), ``simulations`` (per decision) and
-``evaluations`` (of local search; 0 is until the time is up).
+``evaluations`` (of local search; 0 is by the size of the graph). A plan depends on the seed alone
+unless the time limit ends the search.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from time import monotonic
 
 from stowplan.errors import UsageError
 from stowplan.ir.graph import Graph
 from stowplan.ir.plan import Plan
+from stowplan.passes.clock import planning_seconds
 from stowplan.passes.greedy import plan_greedy
 from stowplan.passes.latency import latency_model
+from stowplan.passes.order import candidate_orders
 from stowplan.passes.planner import PlanOptions, Progress
 from stowplan.rl_mapper.agents import best_of, search_play
 from stowplan.rl_mapper.baselines import (
     Outcome,
     all_on_chip,
     beam,
-    evolution,
     greedy,
     played,
+    replay,
     wishes_of,
 )
 from stowplan.rl_mapper.game import Game, Instance, build_instance
 from stowplan.rl_mapper.heuristic import assign, heuristic_plan
 from stowplan.rl_mapper.mapping import plan_of, simulated_cycles
 from stowplan.rl_mapper.network import Player, load_network
+from stowplan.rl_mapper.repacking import Start, repacked
 from stowplan.rl_mapper.search import SearchOptions
 from stowplan.targets.target import Target
 
@@ -43,15 +46,21 @@ NAME = "rl"
 SWITCHES = ("network", "search", "repair")
 COUNTS = {"plays": 8, "simulations": 8, "evaluations": 0}
 BEAM_WIDTH = 8
+WORK = 1_500_000
+"""Decisions of the plays that local search tries by default: a few seconds of one core."""
+LEAST_EVALUATIONS = 400
 SHARE_OF_PLAYS, SHARE_OF_SEARCH = 0.2, 0.4
 """Shares of the time limit after which sampled plays and search end."""
 SIMULATED = 3
-"""Distinct plays per order that are simulated in the end."""
+"""Distinct plays that are simulated in the end, of every order before and after local search."""
+
+
+Found = tuple[Instance, Outcome]
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Settings of the planner; see the module docstring. 0 ``evaluations``: until time is up."""
+    """Settings of the planner; see the module docstring."""
 
     network: bool = True
     search: bool = True
@@ -89,12 +98,12 @@ def plan_rl(graph: Graph, target: Target, options: PlanOptions) -> Plan:
         InfeasiblePlanError: some operator alone exceeds the scratchpad.
         UsageError: unknown objective or setting.
     """
-    began = monotonic()
+    began = planning_seconds()
     settings = read_settings(options)
     base = plan_greedy(
         graph, target, replace(options, settings=(), time_limit_s=options.time_limit_s / 4)
     )
-    proof = replace(base.proof, wall_s=monotonic() - began)
+    proof = replace(base.proof, wall_s=planning_seconds() - began)
     if options.objective != "cycles" or not target.dram.direct_operands or not graph.operators:
         return replace(base, planner=NAME, proof=proof)
     mapper = _Mapper(graph, target, options, settings, began)
@@ -107,7 +116,7 @@ def plan_rl(graph: Graph, target: Target, options: PlanOptions) -> Plan:
         value=value,
         lower_bound=min(value, proof.lower_bound),
         method=method,
-        wall_s=monotonic() - began,
+        wall_s=planning_seconds() - began,
     )
     options.on_progress(Progress("simulated", value, proof.lower_bound, proof.wall_s))
     return replace(plan, planner=NAME, proof=proof)
@@ -128,33 +137,36 @@ class _Mapper:
     def run(self, base: Plan) -> Plan | None:
         """The fastest plan in simulation; None if that is ``base``."""
         instances = self._instances(base)
-        starts = [self._heuristics(instance, base) for instance in instances]
-        # The order whose heuristics do better gets the search.
-        chosen = min(range(len(instances)), key=lambda n: starts[n][0].cycles)
-        instance = instances[chosen]
-        outcomes = self._search(instance, starts[chosen])
-        game = Game(instance)
-        plans = [heuristic_plan(instance, assign(instance), NAME)]
-        for outcome in outcomes[:SIMULATED]:
-            game.reset()
-            game.follow(outcome.wishes)
-            plans.append(plan_of(game, NAME, replace(base.proof)))
-        kept = simulated_cycles(instance, base)
+        found: list[Found] = []
+        for instance in instances:
+            found += [(instance, outcome) for outcome in self._heuristics(instance, base)]
+        if self._settings.network:
+            found += self._learned(instances, found)
+        found = _distinct(found)
+        candidates = found[:SIMULATED]
+        if self._settings.repair:
+            candidates = self._repair(found) + candidates
+        plans = [heuristic_plan(i, assign(i), NAME) for i in instances]
+        for instance, outcome in candidates:
+            game = Game(instance)
+            replay(game, outcome)
+            plans.append(plan_of(game, NAME))
+        kept = simulated_cycles(instances[0], base)
         best: Plan | None = None
         for plan in plans:
-            cycles = simulated_cycles(instance, plan)
+            cycles = simulated_cycles(instances[0], plan)
             if cycles < kept:
                 kept, best = cycles, replace(plan, proof=base.proof)
         return best
 
     def _instances(self, base: Plan) -> list[Instance]:
+        """The game in graph order, in the order of ``base`` and in others worth a try."""
         track = self._options.track_weights
         number = {op.name: n for n, op in enumerate(self._graph.operators)}
-        order = [number[name] for name in base.order]
-        found = [build_instance(self._graph, self._target, track)]
-        if order != sorted(order):
-            found.append(build_instance(self._graph, self._target, track, order))
-        return found
+        first = build_instance(self._graph, self._target, track)
+        orders = [tuple(number[name] for name in base.order), *candidate_orders(first.problem)]
+        others = [order for order in dict.fromkeys(orders) if order != first.order]
+        return [first] + [build_instance(self._graph, self._target, track, o) for o in others]
 
     def _heuristics(self, instance: Instance, base: Plan) -> list[Outcome]:
         """Plays that need no network, the best first."""
@@ -163,43 +175,51 @@ class _Mapper:
             starts.append(played(Game(instance), wishes_of(instance, base)))
         if not self._over(SHARE_OF_PLAYS):
             starts.append(beam(instance, BEAM_WIDTH))
-        return sorted(starts, key=_cycles)
+        return starts
 
-    def _search(self, instance: Instance, starts: list[Outcome]) -> list[Outcome]:
-        """Distinct plays, the best first."""
+    def _learned(self, instances: list[Instance], found: list[Found]) -> list[Found]:
+        """Plays with the network: one in each order, many and a search in the most promising."""
         settings, seed = self._settings, self._options.seed
-        outcomes = list(starts)
-        if settings.network:
-            player = Player(instance, load_network())
-            outcomes.append(best_of(player, 1, seed))
-            for n in range(1, settings.plays):
-                if self._over(SHARE_OF_PLAYS):
-                    break
-                outcomes.append(best_of(player, 7, seed + 7 * n))
-            if settings.search and not self._over(SHARE_OF_SEARCH):
-                budget = SearchOptions(simulations=settings.simulations)
-                stop = self._stop(SHARE_OF_SEARCH)
-                outcomes.append(search_play(player, budget, seed, stopped=stop))
-        outcomes.sort(key=_cycles)
-        if settings.repair:
-            evaluations = settings.evaluations or 1 << 30
-            stop = self._stop(0.95)
-            start = replace(outcomes[0], evaluations=0)
-            outcomes.append(evolution(instance, evaluations, seed, start, stop))
-        return _distinct(sorted(outcomes, key=_cycles))
+        network = load_network()
+        first = [(i, best_of(Player(i, network), 1, seed)) for i in instances]
+        instance = min((*found, *first), key=_cycles)[0]
+        player = Player(instance, network)
+        plays = first
+        for n in range(1, settings.plays):
+            if self._over(SHARE_OF_PLAYS):
+                break
+            plays.append((instance, best_of(player, 7, seed + 7 * n)))
+        if settings.search and not self._over(SHARE_OF_SEARCH):
+            budget = SearchOptions(simulations=settings.simulations)
+            stop = self._stop(SHARE_OF_SEARCH)
+            plays.append((instance, search_play(player, budget, seed, stopped=stop)))
+        return plays
+
+    def _repair(self, found: list[Found]) -> list[Found]:
+        """Local search from the best plays found."""
+        settings = self._settings
+        network = load_network() if settings.network else None
+        decisions = max(1, found[0][0].decisions)
+        evaluations = settings.evaluations or max(LEAST_EVALUATIONS, WORK // decisions)
+        starts = [
+            Start(i, outcome, Player(i, network) if network is not None else None)
+            for i, outcome in found
+        ]
+        return repacked(starts, evaluations, self._options.seed, self._stop(0.95))
 
     def _stop(self, share: float) -> Callable[[], bool]:
         return lambda: self._over(share)
 
     def _over(self, share: float) -> bool:
-        spent = monotonic() - self._began
+        spent = planning_seconds() - self._began
         return spent > share * self._options.time_limit_s or self._options.cancelled()
 
 
-def _cycles(outcome: Outcome) -> int:
-    return outcome.cycles
+def _cycles(found: Found) -> int:
+    return found[1].cycles
 
 
-def _distinct(outcomes: list[Outcome]) -> list[Outcome]:
-    """One outcome per latency."""
-    return list({outcome.cycles: outcome for outcome in reversed(outcomes)}.values())[::-1]
+def _distinct(found: list[Found]) -> list[Found]:
+    """One play per latency, the best first."""
+    ranked = sorted(found, key=_cycles)
+    return list({_cycles(each): each for each in reversed(ranked)}.values())[::-1]
