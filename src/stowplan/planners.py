@@ -12,7 +12,7 @@ _PLANNERS = {
     "cosma": ("stowplan.ilp.cosma", "plan_cosma"),
     "exact": ("stowplan.ilp.exact", "plan_exact"),
     "lns": ("stowplan.ilp.lns", "plan_lns"),
-    "rl": ("stowplan.rl_mapper.planner", "plan_rl"),
+    "rl": ("stowplan.mapping", "plan_rl"),
 }
 
 
