@@ -12,7 +12,6 @@ order, each reading its operands from DRAM and leaving its results there).
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from itertools import product
 
 from stowplan.errors import InternalError, UsageError
 from stowplan.ir.graph import Graph
@@ -26,7 +25,7 @@ from stowplan.passes.greedy_gaps import (
     Kept,
     Timeline,
     best_gaps,
-    furthest_next_use,
+    replaced_traffic,
     timeline,
     total_traffic,
 )
@@ -146,10 +145,10 @@ class _Search:
     def by_traffic(self) -> Iterator[None]:
         """Order with the least traffic first; an order that cannot win is skipped."""
         found = []
-        for order, pairs in product(self._orders, (self._pairs, ())):
-            accesses = timeline(self._problem, order, self._layers, pairs)
-            kept = self._kept(accesses, self._capacity, thorough=False)
-            found.append((total_traffic(accesses, kept), accesses))
+        for order in self._orders:
+            apart = timeline(self._problem, order, self._layers)
+            for accesses in (apart.sharing(self._pairs), apart):
+                found.append((replaced_traffic(accesses, self._capacity), accesses))
         for _, accesses in sorted(found, key=lambda item: item[0]):
             if self._effort <= 0 and self.placement is not None:
                 return
@@ -165,12 +164,10 @@ class _Search:
             accesses = timeline(self._problem, order, self._layers)
             yield from self._place(accesses, self._kept(accesses, self._capacity))
 
-    def _kept(self, accesses: Timeline, capacity_bytes: int, thorough: bool = True) -> Kept:
+    def _kept(self, accesses: Timeline, capacity_bytes: int) -> Kept:
         if accesses.live_bytes() <= capacity_bytes:
             return accesses.gaps(1)
-        if thorough:
-            return best_gaps(accesses, capacity_bytes)
-        return furthest_next_use(accesses, capacity_bytes, write_aware=True)
+        return best_gaps(accesses, capacity_bytes)
 
     def _may_improve(self, accesses: Timeline, kept: Kept) -> bool:
         """Whether placing ``kept`` could beat the best, and the effort allowed is not used up."""

@@ -7,16 +7,17 @@ there is to decide. Addresses are left out here; :mod:`stowplan.passes.greedy_pl
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, pairwise
 from operator import sub
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stowplan.passes.assemble import Stay
 from stowplan.passes.order import live_bytes
 from stowplan.passes.problem import PlanningProblem
-from stowplan.passes.replacement_kernel import Uses, replace_furthest
+from stowplan.passes.replacement_kernel import Uses, moved_bytes, replace_furthest
 from stowplan.passes.takeovers import Takeovers
 
 Kept = list[bytearray]
@@ -51,6 +52,10 @@ class Timeline:
         """Most bytes live at a step when nothing is evicted."""
         live = live_bytes(self.problem, self.order)
         return max(map(sub, live, self.shared) if self.shared else live, default=0)
+
+    def sharing(self, pairs: Takeovers) -> "Timeline":
+        """The same with the space of a result that replaces an operand counted once."""
+        return replace(self, shared=_shared(self.problem, self.order, pairs, self.steps))
 
     def gaps(self, value: int) -> Kept:
         """All gaps kept (1) or evicted (0); those between layers apart are always evicted."""
@@ -200,12 +205,25 @@ def furthest_next_use(accesses: Timeline, capacity_bytes: int, write_aware: bool
     Source: Belady, "A study of replacement algorithms for a virtual-storage computer", 1966; the
     weights are ours.
     """
+    uses, kept = _replaced(accesses, capacity_bytes, write_aware)
+    flags, begin = bytearray(kept), uses.begin.tolist()
+    return [flags[first : max(first, last - 1)] for first, last in pairwise(begin)]
+
+
+def replaced_traffic(accesses: Timeline, capacity_bytes: int) -> int:
+    """Bytes moved under write-aware furthest-next-use replacement, compulsory ones included."""
+    return int(moved_bytes(*_replaced(accesses, capacity_bytes, write_aware=True)))
+
+
+def _replaced(
+    accesses: Timeline, capacity_bytes: int, write_aware: bool
+) -> tuple[Uses, NDArray[np.uint8]]:
+    """The accesses as arrays, and per use whether the storage stays until its next."""
     uses = _uses(accesses)
     kept = np.ones(uses.step.size, dtype=np.uint8)
     direct = accesses.problem.memory.direct_dram
     replace_furthest(uses, kept, capacity_bytes, write_aware, direct)
-    flags, begin = bytearray(kept), uses.begin.tolist()
-    return [flags[first : max(first, last - 1)] for first, last in pairwise(begin)]
+    return uses, kept
 
 
 def _uses(accesses: Timeline) -> Uses:
@@ -226,6 +244,7 @@ def _uses(accesses: Timeline) -> Uses:
         rank=rank,
         ranked=ranked,
         last_write=np.array(accesses.last_write, dtype=np.int64),
+        clean=np.array([storage.starts_in_dram for storage in problem.storages], dtype=np.uint8),
         stored=np.array([storage.ends_in_dram for storage in problem.storages], dtype=np.uint8),
         scratch=np.array([accesses.scratch(v) for v in range(count)], dtype=np.uint8),
         layer=np.array(accesses.layers or nothing, dtype=np.int64),

@@ -29,6 +29,7 @@ class Uses(NamedTuple):
         rank: place of each storage by falling size, then index [V].
         ranked: the storage of each rank [V].
         last_write: its last use that writes, counted from its first, or -1 [V].
+        clean: 1 where DRAM holds the content from the start [V].
         stored: 1 where DRAM must hold the content at the end [V].
         scratch: 1 for what never moves to or from DRAM [V].
         layer: layer of each step; nothing stays from one to another [S].
@@ -42,6 +43,7 @@ class Uses(NamedTuple):
     rank: Ints
     ranked: Ints
     last_write: Ints
+    clean: Flags
     stored: Flags
     scratch: Flags
     layer: Ints
@@ -183,3 +185,19 @@ def replace_furthest(uses: Uses, kept: Flags, free: int, write_aware: bool, dire
             else:
                 heappush(dear if _cost(uses, state, v) == 2 else cheap, _entry(uses, state, v))
         free -= uses.shared[step]
+
+
+@_kernel
+def moved_bytes(uses: Uses, kept: Flags) -> int:
+    """Bytes moved when storages stay where ``kept`` [U] is 1 and leave everywhere else."""
+    total = 0
+    for v in range(uses.size.size):
+        moves, dirty = np.int64(uses.clean[v]), np.int64(0)
+        last = uses.begin[v + 1] - 1
+        for use in range(uses.begin[v], last + 1):
+            dirty |= uses.writes[use]
+            if use < last and not kept[use]:
+                moves += 1 + dirty
+                dirty = np.int64(0)
+        total += uses.size[v] * (moves + (dirty & uses.stored[v]))
+    return total
