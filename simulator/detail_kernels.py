@@ -708,12 +708,12 @@ def _computing(
     if numbers.interleaved:
         if _walking(detail, command):
             return 1
-        left = state.accesses[command]
+        left = int(state.accesses[command])
         return _until_edges(detail, engine, now, left) if numbers.clocked else left
     if numbers.clocked:
         if not detail.whole[engine]:
             return 1
-        left = -(-state.accesses[command] // queues.rate[command])
+        left = int(-(-state.accesses[command] // queues.rate[command]))
         return _until_edges(detail, engine, now, left)
     grant = state.grant[engine]
     return -(-state.accesses[command] // grant) if grant > 0 else -1

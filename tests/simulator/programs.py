@@ -11,6 +11,7 @@ from stowplan.ir.graph import Interval
 from stowplan.ir.program import Command, CommandKind, Engine, Program, Walk
 from stowplan.simulator.machine import Domain, DramLink, Machine
 from stowplan.targets.dram_presets import DramSpec
+from stowplan.targets.target import Priority
 
 COMPUTE_ENGINES = ((Engine.ARRAY,), (Engine.VECTOR,), (Engine.ARRAY, Engine.VECTOR))
 TRANSFERS = (CommandKind.LOAD, CommandKind.WEIGHT, CommandKind.STORE)
@@ -177,13 +178,11 @@ priorities = st.sampled_from(["shared", "demand", "load_first", "store_first"])
 
 def with_dma(machines: st.SearchStrategy[Machine]) -> st.SearchStrategy[Machine]:
     """The same machines with channels, queues and priorities."""
-    return st.builds(
-        replace,
-        machines,
-        channels=st.integers(1, 3),
-        queue_depth=st.integers(0, 4),
-        priority=priorities,
-    )
+    return st.builds(_dma, machines, st.integers(1, 3), st.integers(0, 4), priorities)
+
+
+def _dma(machine: Machine, channels: int, queue_depth: int, priority: Priority) -> Machine:
+    return replace(machine, channels=channels, queue_depth=queue_depth, priority=priority)
 
 
 RATIOS = tuple(Fraction(*pair) for pair in ((1, 1), (3, 2), (7, 5), (2, 3), (5, 7), (3, 1), (1, 4)))
@@ -193,7 +192,11 @@ domains = st.builds(Domain, st.sampled_from(RATIOS), st.integers(0, 3))
 def with_clocks(machines: st.SearchStrategy[Machine]) -> st.SearchStrategy[Machine]:
     """The same machines with clocks of their own for DMA, vector units or both."""
     maybe = st.one_of(st.none(), domains)
-    return st.builds(replace, machines, dma_clock=maybe, vector_clock=maybe)
+    return st.builds(_clocks, machines, maybe, maybe)
+
+
+def _clocks(machine: Machine, dma: Domain | None, vector: Domain | None) -> Machine:
+    return replace(machine, dma_clock=dma, vector_clock=vector)
 
 
 def with_all(machines: st.SearchStrategy[Machine]) -> st.SearchStrategy[Machine]:
