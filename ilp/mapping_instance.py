@@ -176,6 +176,10 @@ def mapping_instance(
         cycles = costs[t].compute_cycles
         if parts:
             cycles = min(cycles, sum(part.compute_cycles for part in parts))
+        # The vector unit may have a faster clock.
+        vector_hz = target.vector.clock_hz or target.clock_hz
+        if engines_overlap and costs[t].holds_vector and vector_hz > target.clock_hz:
+            cycles = cycles * target.clock_hz // vector_hz
         outs = {out for out, _ in problem.in_place[o]}
         ins = {source for _, source in problem.in_place[o]}
         steps.append(
@@ -218,9 +222,9 @@ def _pace(target: Target, clock: Clock) -> Pace:
         return Pace(capacity, rate, 0, 0, 0, 1)
     latency = target.dram.latency_cycles
     banks = pad.banks * pad.bank_width_bytes
-    return Pace(
-        capacity, rate, banks, latency, target.dma.setup_cycles + latency, target.dma.channels
-    )
+    # Set-up is counted in the cycles of the DMA, which may be shorter.
+    setup = target.dma.setup_cycles * target.clock_hz // (target.dma.clock_hz or target.clock_hz)
+    return Pace(capacity, rate, banks, latency, setup + latency, target.dma.channels)
 
 
 def _accesses(

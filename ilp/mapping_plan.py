@@ -202,27 +202,28 @@ class _Builder:
 
     def _parts(self, chain: Chain) -> list[Chain]:
         """What to place instead of a chain that finds no place; nothing if it has to be dropped."""
-        if len(chain) > 1:
-            return [(stay,) for stay in chain]
-        stay = chain[0]
+        stay, *others = chain
+        if others:
+            return [(each,) for each in chain]
         begins = self.step(stay.accesses[0])
         if stay.reserved < begins:
             return [(_Stay(stay.accesses, begins),)]
-        if len(stay.accesses) == 1:
-            return []
         steps = [self.step(a) for a in stay.accesses]
+        if len(steps) == 1:
+            return []
         cut = max(range(1, len(steps)), key=lambda n: steps[n] - steps[n - 1])
         parts = stay.accesses[:cut], stay.accesses[cut:]
         # What is loaded for a single access may as well be accessed in DRAM.
         return [
             (_Stay(part, self._issue(part[0], self.step(part[0]) - 1)),)
             for part in parts
-            if len(part) > 1 or self.instance.accesses[part[0]].defines
+            if self.instance.accesses[part[0]].defines or len(part) > 1
         ]
 
     def _box(self, chain: Chain) -> Rectangle:
         size = max(self.size(stay) for stay in chain)
-        return Rectangle(size, chain[0].reserved, self.end(chain[-1]))
+        first, last = chain[0], chain[-1]
+        return Rectangle(size, first.reserved, self.end(last))
 
     def residency(self, stay: _Stay, address: int) -> Residency:
         """The stay at its address."""
