@@ -19,9 +19,14 @@ from stowplan.passes.tiling.costs import Budget
 from stowplan.passes.tiling.demand import demands
 from stowplan.passes.tiling.grids import Grid, find_grid, least_bytes
 from stowplan.passes.tiling.network import Network, Unit
-from stowplan.passes.tiling.slabs import Steps, channels_first, runs_of_bytes
+from stowplan.passes.tiling.slabs import (
+    Steps,
+    channels_first,
+    columns_first,
+    runs_of_bytes,
+)
 
-SHAPES = (runs_of_bytes, channels_first)
+SHAPES = (runs_of_bytes, channels_first, columns_first)
 COARSER = (1, 2, 4, 8)
 """Shapes of storages tried, and their sizes, in units of the alignment."""
 REFINEMENTS = 64
@@ -77,6 +82,10 @@ class CarefulTiles:
         if best is None:
             raise ValueError("a network without operators needs no scratchpad")
         return self._refined(best)
+
+    def bound(self) -> int:
+        """Bytes below which no tiling fits: of the smallest tiles, in storages of their own."""
+        return max(self._need(unit, {}) for unit in self._network.units)
 
     def tiled(self, memory: MemorySpec) -> Graph:
         """The network in tiles that fit, where :meth:`least` says that some do."""

@@ -31,6 +31,11 @@ def channels_first(tensor: Tensor, alignment_bytes: int, limit_bytes: int) -> St
     return _grown(tensor, (1, *others), alignment_bytes, limit_bytes)
 
 
+def columns_first(tensor: Tensor, alignment_bytes: int, limit_bytes: int) -> Steps:
+    """Storages of at most ``limit_bytes`` of as many rows as possible, as tables are read."""
+    return _grown(tensor, tuple(range(len(tensor.shape))), alignment_bytes, limit_bytes)
+
+
 def _grown(tensor: Tensor, axes: Sequence[int], alignment_bytes: int, limit_bytes: int) -> Steps:
     """Boxes that grow along ``axes`` one after another; the last takes what wastes least.
 

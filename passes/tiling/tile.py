@@ -142,47 +142,48 @@ def _best(graph: Graph, memory: MemorySpec, options: Tile) -> Graph:
     network = Network(graph, options.track_weights)
     if not network.units:
         return graph
+    if memory.direct_dram:
+        return _usual(network, memory, options)[1]
+    capacity, whole = memory.capacity_bytes, max(demands(graph, memory), default=0)
     careful = CarefulTiles(network, _candidates(memory, options)[0][0])
-    if not memory.direct_dram:
-        _check(graph, network, memory, careful)
+    if min(whole, careful.bound()) > capacity:
+        raise InfeasiblePlanError(_misfit(network, careful, capacity, whole))
     over, candidate = _usual(network, memory, options)
-    if not over or memory.direct_dram:
+    if not over:
         return candidate
     if options.sizes:
         raise _too_large(candidate, memory, options.sizes)
-    return careful.tiled(memory)
+    if careful.least(capacity).needed_bytes <= capacity:
+        return careful.tiled(memory)
+    if whole <= capacity:
+        return graph
+    raise InfeasiblePlanError(_misfit(network, careful, capacity, whole))
 
 
 def _too_large(graph: Graph, memory: MemorySpec, sizes: str) -> UsageError:
     needed = demands(graph, memory)
     worst = max(range(len(needed)), key=needed.__getitem__)
     op = graph.operators[worst]
+    given = " ".join(map(str, parse_rules(sizes)))
     return UsageError(
-        f"tile sizes {' '.join(map(str, parse_rules(sizes)))}: tile {op.name!r} of operator {op.parent or op.name!r} needs "
+        f"tile sizes {given}: tile {op.name!r} of operator {op.parent or op.name!r} needs "
         f"{needed[worst]:,} bytes at once and the scratchpad has {memory.capacity_bytes:,}; give "
         "smaller tiles, or leave them to stowplan"
     )
 
 
-def _check(graph: Graph, network: Network, memory: MemorySpec, careful: CarefulTiles) -> None:
-    """Raise InfeasiblePlanError if the smallest tile of an operator is too large."""
-    capacity = memory.capacity_bytes
-    if careful.least(capacity).needed_bytes <= capacity:
-        return
+def _misfit(network: Network, careful: CarefulTiles, capacity: int, whole: int) -> Misfit:
+    """The operator whose smallest tile takes most, and the smallest scratchpad that will do."""
     least = careful.least()
-    whole = max(demands(graph, memory), default=0)
-    if min(whole, least.needed_bytes) <= capacity:
-        return
-    name, budget = least.unit.operator.name, careful.budget
-    raise InfeasiblePlanError(
-        Misfit(
-            operator=f"{name}@smallest",
-            needed_bytes=least.needed_bytes,
-            capacity_bytes=capacity,
-            operands=smallest_tile(network, budget, least.unit),
-            smallest_capacity_bytes=min(whole, least.needed_bytes),
-            tile_of=name,
-        )
+    name, smallest = least.unit.operator.name, min(whole, least.needed_bytes)
+    return Misfit(
+        operator=f"{name}@smallest",
+        needed_bytes=least.needed_bytes,
+        capacity_bytes=capacity,
+        operands=smallest_tile(network, careful.budget, least.unit),
+        smallest_capacity_bytes=smallest,
+        tile_of=name,
+        smallest_is_exact=smallest <= careful.bound(),
     )
 
 

@@ -42,6 +42,8 @@ class Misfit:
         operands: (storage name, size in bytes) of each operand, largest first.
         smallest_capacity_bytes: the smallest scratchpad under which every operator fits.
         tile_of: the operator it is a tile of, when it could not be cut more finely.
+        smallest_is_exact: no smaller scratchpad will do; otherwise one may, if tiles happen to lie
+            well beside each other.
     """
 
     operator: str
@@ -50,6 +52,7 @@ class Misfit:
     operands: tuple[tuple[str, int], ...]
     smallest_capacity_bytes: int
     tile_of: str = ""
+    smallest_is_exact: bool = True
 
 
 class InfeasiblePlanError(StowplanError):
@@ -65,10 +68,13 @@ class InfeasiblePlanError(StowplanError):
         if misfit.tile_of:
             what = f"tile {misfit.operator!r} of operator {misfit.tile_of!r}"
             lever = ""
+        enough = "The smallest scratchpad that would do is"
+        if not misfit.smallest_is_exact:
+            enough = "A scratchpad that would do is one of"
         super().__init__(
             f"{what} does not fit: it needs {misfit.needed_bytes:,} bytes at "
             f"once ({operands}) and the scratchpad has {misfit.capacity_bytes:,}, "
-            f"{over:,} too few. The smallest scratchpad that would do is "
+            f"{over:,} too few. {enough} "
             f"{misfit.smallest_capacity_bytes:,} bytes: raise scratchpad.size, {lever}or choose a "
             f"target whose operators read DRAM directly."
         )
