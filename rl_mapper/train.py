@@ -82,8 +82,9 @@ def train(options: TrainOptions) -> Path:
         closing = {"policy_gain": policy, "best_gain": gain(games, cycles), "play_cpu_s": spent}
         closing |= validation.gains(found)
         report(options, progress.round, len(data.action), fitted, closing)
-        progress.round += 1
+        save_network(options.folder / f"round{progress.round}.npz", network)
         save_network(weights, network)
+        progress.round += 1
         _save(options, progress)
     return weights
 

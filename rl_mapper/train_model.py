@@ -111,8 +111,9 @@ def train_model(options: TrainOptions) -> Path:
         cycles = [_greedily(game, model) for game in validation.games]
         closing |= validation.gains(cycles)
         report(options, number, len(data.action), fitted, closing)
-        number += 1
+        write_layers(options.folder / f"round{number}.npz", model._asdict())
         write_layers(weights, model._asdict())
+        number += 1
         _save(options, number, model, plays)
     return weights
 
