@@ -8,6 +8,7 @@ import typer
 from stowplan.cli_compile import plan_live
 from stowplan.cli_options import (
     DimOption,
+    Dram,
     DramOption,
     Format,
     FormatOption,
@@ -22,20 +23,82 @@ from stowplan.cli_options import (
     TrackWeightsOption,
     dimensions,
 )
-from stowplan.errors import ProofError
+from stowplan.errors import ProofError, UsageError
 
 
 def simulate_command(
     model: ModelArgument,
-    plan: PlanArgument,
+    plan: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[PLAN]",
+            help="plan.json of a compilation; a pipeline can do without.",
+            show_default=False,
+        ),
+    ] = None,
     dram: DramOption = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", metavar="FOLDER", help="Write plan, reports and trace there."),
     ] = None,
+    pipeline: Annotated[
+        bool,
+        typer.Option("--pipeline", help="Run operators at once, joined by FIFOs, instead."),
+    ] = False,
+    first: Annotated[
+        str | None, typer.Option("--first", metavar="OPERATOR", help="First one of the pipeline.")
+    ] = None,
+    last: Annotated[
+        str | None, typer.Option("--last", metavar="OPERATOR", help="Last one of the pipeline.")
+    ] = None,
+    depth: Annotated[
+        str,
+        typer.Option(
+            "--depth",
+            help="Smallest FIFOs for full 'throughput' or for 'progress', or tokens in each.",
+        ),
+    ] = "throughput",
+    fifo: Annotated[
+        list[str] | None, typer.Option("--fifo", metavar="NAME=DEPTH", help="Depth of one FIFO.")
+    ] = None,
+    inferences: Annotated[
+        int, typer.Option("--inferences", help="Inferences that follow each other.")
+    ] = 1,
+    target: TargetOption = "edge-npu",
+    precision: PrecisionOption = None,
+    dim: DimOption = None,
+    override: SetOption = None,
     output: FormatOption = Format.TEXT,
 ) -> None:
-    """Simulate PLAN of MODEL on the target it was made for."""
+    """Simulate PLAN of MODEL on the target it was made for.
+
+    With --pipeline the operators, or those from --first to --last, run at once
+    on units of their own, and tensors pass between them through bounded FIFOs.
+    Without PLAN, MODEL is taken as it is imported for --target. Exit code 6 if
+    the pipeline deadlocks.
+    """
+    if pipeline:
+        from stowplan.cli_pipeline import run_pipeline_command
+        from stowplan.recipe import Recipe
+
+        recipe = Recipe(
+            target=target,
+            overrides=tuple(override or ()),
+            dims=tuple(sorted(dimensions(dim).items())),
+            precision=precision,
+            tile="never",
+        )
+        bounds = (first, last)
+        run_pipeline_command(model, plan or recipe, bounds, depth, fifo or (), inferences, output)
+        return
+    if plan is None:
+        raise UsageError("simulate needs the PLAN of a compilation, or --pipeline")
+    _simulate_plan(model, plan, dram, out, output)
+
+
+def _simulate_plan(
+    model: str, plan: Path, dram: Dram | None, out: Path | None, output: Format
+) -> None:
     import msgspec
 
     from stowplan.api import reopen
