@@ -20,7 +20,7 @@ from stowplan.rl_mapper.mapping import OPEN_PROOF, plan_of, simulated_cycles
 from stowplan.rl_mapper.training_graphs import training_graph, training_target
 
 LIMITS = Limits(seconds=60.0, workers=1, seed=0, cancelled=lambda: False)
-SEEDS = 160
+SEEDS = 120
 
 
 def replayed(case: SmallGame, bound: MappingBound) -> int:
@@ -44,12 +44,12 @@ def test_no_play_of_a_small_game_undercuts_the_bound() -> None:
         assert linear.cycles - 1 <= bound.cycles <= best, f"seed {seed}: {actions}"
         gaps.append(1 - bound.cycles / best)
         reached += replayed(case, bound) == best
-    assert len(gaps) >= 100
+    assert len(gaps) >= 75
     assert reached >= 0.7 * len(gaps)
     assert np.mean(gaps) <= 0.06
 
 
-@pytest.mark.parametrize("seed", range(24))
+@pytest.mark.parametrize("seed", range(10))
 def test_no_simulated_plan_undercuts_the_bound(seed: int) -> None:
     instance = build_instance(training_graph(seed), training_target(seed))
     graph, target = instance.problem.graph, instance.target
@@ -66,7 +66,7 @@ def test_no_simulated_plan_undercuts_the_bound(seed: int) -> None:
         assert simulated_cycles(instance, plan) >= bound
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(14))
 @pytest.mark.parametrize("track", [True, False])
 def test_no_predicted_plan_undercuts_the_bound(seed: int, track: bool) -> None:
     graph = random_graph(seed, 12, 2048)
@@ -86,7 +86,7 @@ def test_choices_are_numbered_as_actions() -> None:
     assert (Choice.COPY, Choice.NOCOPY, Choice.DROP) == (COPY, NOCOPY, DROP)
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(8))
 def test_accesses_are_in_the_order_of_decisions(seed: int) -> None:
     instance = build_instance(training_graph(seed), training_target(seed))
     mapping = mapping_instance(instance.problem.graph, instance.target)
@@ -96,7 +96,7 @@ def test_accesses_are_in_the_order_of_decisions(seed: int) -> None:
     assert [storage.name for storage in mapping.storages] == names
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", range(20))
 @pytest.mark.parametrize("track", [True, False])
 def test_plans_of_solutions_are_valid(seed: int, track: bool) -> None:
     graph = random_graph(seed, 14, 512)
