@@ -155,11 +155,12 @@ class Tokens:
             return _whole(count)
         if place == 0:
             return _in_step if count == firings and left[:-1] == result[:-1] else _whole(count)
-        batches = firings // max(1, result[-2]) if len(result) >= 2 else 1
         right = self._shape(operator.inputs[1])
-        if not plain or batches < 2 or right[:-2] != result[:-2] or not result[-2]:
+        rows = prod(result[-2:-1])
+        batches = firings // rows
+        if not plain or batches < 2 or right[:-2] != result[:-2]:
             return _whole(count)
-        rows, per_batch = result[-2], count // batches
+        per_batch = count // batches
         return lambda r: (r // rows + 1) * per_batch
 
     def _window_need(self, operator: Operator, name: str) -> Need:
