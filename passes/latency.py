@@ -1,11 +1,11 @@
 """Predicted latency of a plan: a model of one pass over its steps, far cheaper than simulation.
 
-The model: operators run one after another, each for its computed cycles. One channel to DRAM serves
-transfers in the order in which they become possible, at the sustained bandwidth, whole bursts and a
-set-up each. A step waits for all transfers due at its boundary. Streamed weights of a step are
-fetched from the start of the step before (double buffering) and direct operands while it runs; the
-step ends no earlier than they do. Banks, DRAM pages and the separate queues are left to the
-simulator.
+The model: operators run one after another, each for its computed cycles, chunk by chunk where its
+weights stream (``targets.streamed_cost``). One channel to DRAM serves transfers in the order in
+which they become possible, at the sustained bandwidth, whole bursts and a set-up each. A step waits
+for all transfers due at its boundary. Streamed weights of a step are fetched from the start of the
+step before (double buffering) and direct operands while it runs; the step ends no earlier than they
+do. Banks, DRAM pages and the separate queues are left to the simulator.
 """
 
 from collections import defaultdict
@@ -15,7 +15,7 @@ from stowplan.ir.graph import Graph
 from stowplan.ir.memory import MemorySpec
 from stowplan.ir.plan import Plan, Transfer, TransferKind
 from stowplan.ir.storage import storage_model
-from stowplan.targets.cost import operator_cost
+from stowplan.targets.streamed_cost import streamed_cycles
 from stowplan.targets.target import Target
 
 
@@ -24,7 +24,7 @@ class LatencyModel:
     """What prediction needs of a graph on a target; build one with :func:`latency_model`.
 
     Attributes:
-        compute_cycles: per operator name.
+        compute_cycles: per operator name, those of all chunks of its weights.
         streamed_bytes: per operator name, bytes of weights that stream while it runs.
         size_bytes: per storage name.
         accessed_bytes: per (operator, storage) names, bytes read and written.
@@ -101,7 +101,7 @@ def latency_model(graph: Graph, target: Target, memory: MemorySpec) -> LatencyMo
                 streamed[op.name] += size
     return LatencyModel(
         compute_cycles={
-            op.name: operator_cost(graph, op, target).compute_cycles for op in graph.operators
+            op.name: streamed_cycles(graph, op, target, streamed[op.name]) for op in graph.operators
         },
         streamed_bytes=streamed,
         size_bytes={storage.name: storage.size_bytes for storage in model.storages},
