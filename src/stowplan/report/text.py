@@ -93,6 +93,7 @@ def _misfit_lines(summary: Summary) -> tuple[str, ...]:
     if misfit is None:
         return ("fits         no",)
     over = misfit.needed_bytes - misfit.capacity_bytes
+    enough = "smallest scratchpad" if misfit.smallest_is_exact else "a scratchpad"
     operands = [f"  {size:>12,}  {name}" for name, size in misfit.operands[:OPERANDS_SHOWN]]
     if len(misfit.operands) > OPERANDS_SHOWN:
         operands.append(f"  and {len(misfit.operands) - OPERANDS_SHOWN} more")
@@ -100,6 +101,6 @@ def _misfit_lines(summary: Summary) -> tuple[str, ...]:
         f"fits         no: operator {misfit.operator} needs {misfit.needed_bytes:,} bytes at once,",
         f"             {over:,} more than the scratchpad's {misfit.capacity_bytes:,}",
         *operands,
-        f"smallest scratchpad that would do: {misfit.smallest_capacity_bytes:,} bytes",
+        f"{enough} that would do: {misfit.smallest_capacity_bytes:,} bytes",
         f"  --set scratchpad.size={misfit.smallest_capacity_bytes}",
     )
