@@ -177,7 +177,7 @@ def _misfit(network: Network, careful: CarefulTiles, capacity: int, whole: int) 
     least = careful.least()
     name, smallest = least.unit.operator.name, min(whole, least.needed_bytes)
     return Misfit(
-        operator=f"{name}@smallest",
+        operator=f"{name}@smallest" if least.unit.splittable or least.unit.terms > 1 else name,
         needed_bytes=least.needed_bytes,
         capacity_bytes=capacity,
         operands=smallest_tile(network, careful.budget, least.unit),

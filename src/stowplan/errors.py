@@ -41,7 +41,8 @@ class Misfit:
         capacity_bytes: bytes the scratchpad has.
         operands: (storage name, size in bytes) of each operand, largest first.
         smallest_capacity_bytes: the smallest scratchpad under which every operator fits.
-        tile_of: the operator it is a tile of, when it could not be cut more finely.
+        tile_of: the operator it is a tile of, when it could not be cut more finely; the operator
+            itself when it cannot be cut at all.
         smallest_is_exact: no smaller scratchpad will do; otherwise one may, if tiles happen to lie
             well beside each other.
     """
@@ -67,6 +68,8 @@ class InfeasiblePlanError(StowplanError):
         what, lever = f"operator {misfit.operator!r}", "split the operator into tiles, "
         if misfit.tile_of:
             what = f"tile {misfit.operator!r} of operator {misfit.tile_of!r}"
+            if misfit.tile_of == misfit.operator:
+                what = f"operator {misfit.operator!r}, which tiles cannot cut,"
             lever = ""
         enough = "The smallest scratchpad that would do is"
         if not misfit.smallest_is_exact:

@@ -183,7 +183,7 @@ def test_an_operator_that_cannot_be_split_stays_whole() -> None:
     assert sum(op.parent == "strange" for op in result.operators) == 1
     assert sum(op.parent == "sum" for op in result.operators) > 1
     assert fits(result, MemorySpec(9_000, 64)) and not fits(graph, MemorySpec(9_000, 64))
-    with pytest.raises(InfeasiblePlanError, match="'strange' does not fit") as caught:
+    with pytest.raises(InfeasiblePlanError, match="'strange', which tiles cannot cut,") as caught:
         Tile(capacity=6_000).apply(graph)
     assert caught.value.misfit.smallest_capacity_bytes == 2 * 64 * 64
 
