@@ -7,6 +7,7 @@ bandwidth). A pair of model and memory is memory-bound when the latency of the p
 heuristic is at least a tenth above the lower bound. All methods get the same number of evaluations
 of the game (``rl_mapper.baselines`` says what counts); latencies are simulated cycles. ``-p rl`` is
 the planner as users run it, its local search limited to ``--refine`` evaluations if that is given.
+The integer program that it may use besides is off: its time limit makes results vary.
 With ``--evaluations 0`` the planners alone are measured. Pairs that the rows in ``--json`` have
 already are not measured again.
 """
@@ -151,7 +152,7 @@ def measure(
     seconds["greedy"] = process_time() - began
     if cycles["greedy"] < MEMORY_BOUND * instance.bound_cycles:
         return None
-    settings = (("evaluations", str(refine)),) if refine else ()
+    settings = (("program", "off"), *((("evaluations", str(refine)),) if refine else ()))
     options = PlanOptions("cycles", time_limit_s, track_weights=True, settings=settings)
     for name in ("greedy", "rl"):
         began, wall = process_time(), perf_counter()

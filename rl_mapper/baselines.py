@@ -73,7 +73,7 @@ def greedy(instance: Instance) -> Outcome:
 
 
 def wishes_of(instance: Instance, plan: Plan) -> kernels.Ints:
-    """The choices of a plan of the instance's order [A]; its addresses are left behind."""
+    """The choices of a plan of the instance's order [A]; :func:`hints_of` has its addresses."""
     storages = instance.problem.storages
     direct = {(access.storage, access.step) for access in plan.direct}
     loaded = {(t.storage, t.deadline) for t in plan.transfers if t.kind is TransferKind.LOAD}
@@ -82,6 +82,17 @@ def wishes_of(instance: Instance, plan: Plan) -> kernels.Ints:
         access = storages[row[kernels.STORAGE]].name, int(row[kernels.STEP])
         wishes.append(DROP if access in direct else COPY if access in loaded else NOCOPY)
     return np.array(wishes, dtype=np.int64)
+
+
+def hints_of(instance: Instance, plan: Plan) -> kernels.Ints:
+    """Addresses at which the stays of a plan of the instance's order begin, by decision [A + 1]."""
+    storages = instance.problem.storages
+    begun = {(r.storage, r.start): r.address for r in plan.residencies}
+    hints = np.full(instance.decisions + 1, -1, dtype=np.int64)
+    for a, row in enumerate(instance.rules.decision):
+        access = storages[row[kernels.STORAGE]].name, int(row[kernels.STEP])
+        hints[a] = begun.get(access, -1)
+    return hints
 
 
 def random_restarts(instance: Instance, evaluations: int, seed: int = 0) -> Outcome:

@@ -30,6 +30,7 @@ from stowplan.rl_mapper.baselines import (
     all_on_chip,
     beam,
     greedy,
+    hints_of,
     played,
     replay,
     wishes_of,
@@ -46,9 +47,9 @@ NAME = "rl"
 SWITCHES = ("network", "search", "repair")
 COUNTS = {"plays": 8, "simulations": 8, "evaluations": 0}
 BEAM_WIDTH = 8
-WORK = 1_500_000
+WORK = 800_000
 """Decisions of the plays that local search tries by default: a few seconds of one core."""
-LEAST_EVALUATIONS = 400
+LEAST_EVALUATIONS = 2_000
 SHARE_OF_PLAYS, SHARE_OF_SEARCH = 0.2, 0.4
 """Shares of the time limit after which sampled plays and search end."""
 SIMULATED = 3
@@ -145,7 +146,7 @@ class _Mapper:
         found = _distinct(found)
         candidates = found[:SIMULATED]
         if self._settings.repair:
-            candidates = self._repair(found) + candidates
+            candidates = _distinct(self._repair(found) + candidates)
         plans = [heuristic_plan(i, assign(i), NAME) for i in instances]
         for instance, outcome in candidates:
             game = Game(instance)
@@ -172,7 +173,8 @@ class _Mapper:
         """Plays that need no network, the best first."""
         starts = [greedy(instance), all_on_chip(instance)]
         if tuple(self._graph.operators[o].name for o in instance.order) == base.order:
-            starts.append(played(Game(instance), wishes_of(instance, base)))
+            wishes, hints = wishes_of(instance, base), hints_of(instance, base)
+            starts.append(played(Game(instance), wishes, hints=hints))
         if not self._over(SHARE_OF_PLAYS):
             starts.append(beam(instance, BEAM_WIDTH))
         return starts

@@ -4,9 +4,9 @@ What to keep where is searched as if memory could repack itself at any time; ``p
 addresses for the stays of the best play. Often it finds all of them, and the play with addresses is
 as fast. If not, the play is searched on with the addresses that were found, and the pool shrinks.
 
-Several starts share the evaluations: all get a few, the better half of them more, and so on. With a
-network, half of the changes tried are drawn from its policy along the play being improved: actions
-it finds likely that the play does not choose.
+Several starts share the evaluations, those that do best with pooled memory: all get a few, the
+better half of them more, and so on. With a network, half of the changes tried are drawn from its
+policy along the play being improved: actions it finds likely that the play does not choose.
 """
 
 from collections.abc import Callable, Sequence
@@ -34,6 +34,8 @@ GUIDED = 0.5
 """Share of the changes that a network proposes."""
 STARTS = 4
 """Starts that share the evaluations."""
+TRAIL = 5
+"""Best plays of a search that are kept: the simulator may like one better than the last."""
 
 Stopped = Callable[[], bool]
 
@@ -60,6 +62,7 @@ class Search:
         """Begin at the start's play, with the whole memory pooled."""
         self.instance = start.instance
         self.best = start.outcome
+        self.trail = [start.outcome]
         self._player = start.player
         self._game = Game(start.instance)
         self._seed = seed
@@ -89,8 +92,9 @@ class Search:
             cycles = self._improve(self._game, wishes, with_addresses, chances, guided)
             found = Outcome(wishes, cycles, 0, hints)
         lost = lost and found.cycles >= self.best.cycles
-        if found.cycles <= self.best.cycles:
+        if found.cycles < self.best.cycles:
             self.best = found
+            self.trail = [*self.trail[1 - TRAIL :], found]
         if lost and self._share * SHRINK >= SMALLEST_POOL:
             self._share *= SHRINK
             self._pool = Game(pooled(self.instance, self._share))
@@ -150,13 +154,19 @@ def policy_chances(player: Player, wishes: kernels.Ints) -> NDArray[np.float64]:
     return np.cumsum(chances.reshape(-1))
 
 
+def _promise(start: Start) -> int:
+    """Latency of a start, or what it would be if memory were pooled."""
+    again = played(Game(pooled(start.instance)), start.outcome.wishes)
+    return min(start.outcome.cycles, again.cycles)
+
+
 def repacked(
     starts: Sequence[Start],
     evaluations: int,
     seed: int = 0,
     stopped: Stopped = lambda: False,
 ) -> list[tuple[Instance, Outcome]]:
-    """Improve the best of ``starts``; the best play of every search, the best first.
+    """Improve the best of ``starts``; the last best plays of every search, the best first.
 
     Args:
         starts: plays, not necessarily of the same game.
@@ -164,7 +174,7 @@ def repacked(
         seed: of the changes.
         stopped: polled now and then; true ends the search.
     """
-    ranked = sorted(starts, key=lambda start: start.outcome.cycles)[:STARTS]
+    ranked = sorted(starts, key=_promise)[:STARTS]
     searches = [Search(start, seed + (n << 20)) for n, start in enumerate(ranked)]
     alive = list(searches)
     rounds = max(1, len(alive).bit_length())
@@ -177,5 +187,9 @@ def repacked(
         alive = sorted(alive, key=lambda search: search.best.cycles)[: (len(alive) + 1) // 2]
         rounds = max(1, rounds - 1)
     spent = sum(search.spent for search in searches)
-    found = [(search.instance, replace(search.best, evaluations=spent)) for search in searches]
+    found = [
+        (search.instance, replace(outcome, evaluations=spent))
+        for search in searches
+        for outcome in search.trail
+    ]
     return sorted(found, key=lambda pair: pair[1].cycles)
