@@ -41,6 +41,7 @@ BANDWIDTH = "dram.bytes_per_cycle=146"
 MEMORY_BOUND = 1.1
 SIMULATIONS = 8
 PLAYS = 50
+PUBLISHED = "published rules, evolution"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +119,26 @@ def methods(evaluations: int) -> dict[str, Callable[[Instance], Outcome]]:
     }
 
 
-def measure(
-    path: Path, memory: str, evaluations: int, refine: int, time_limit_s: float
-) -> Row | None:
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """What is measured, and at what expense.
+
+    Attributes:
+        planners: whether to run ``-p greedy`` and ``-p rl``.
+        methods: names of the methods compared, see :func:`methods`.
+        evaluations: of each method.
+        refine: evaluations of local search in ``-p rl``; 0 is its default.
+        time_limit_s: of the planners.
+    """
+
+    planners: bool
+    methods: tuple[str, ...]
+    evaluations: int
+    refine: int
+    time_limit_s: float
+
+
+def measure(path: Path, memory: str, effort: Effort) -> Row | None:
     """One row, or None when the pair is not memory-bound."""
     recipe = Recipe(
         target="tpu-v4i",
@@ -133,49 +151,52 @@ def measure(
     )
     problem = api.prepare(path, recipe)
     instance = build_instance(problem.graph, problem.target)
-    spec = problem.target.memory_spec(True)
-    game = Game(instance)
-    cycles: dict[str, int] = {}
-    seconds: dict[str, float] = {}
-
-    def simulated(outcome: Outcome) -> int:
-        replay(game, outcome)
-        plan = plan_of(game)
-        require_valid(problem.graph, plan, spec)
-        return simulated_cycles(instance, plan)
-
+    row = Row(path.stem, memory, instance.decisions, instance.bound_cycles, {}, {}, 0.0)
     began = process_time()
-    assignment = assign(instance)
-    own = simulated_cycles(instance, heuristic_plan(instance, assignment))
+    own = heuristic_plan(instance, assign(instance))
+    replayed = _simulated(instance, baselines.greedy(instance))
     # The production-style heuristic is the better of its own plan and its replays in the game.
-    cycles["greedy"] = min(own, simulated(baselines.greedy(instance)))
-    seconds["greedy"] = process_time() - began
-    if cycles["greedy"] < MEMORY_BOUND * instance.bound_cycles:
+    row.cycles["greedy"] = min(simulated_cycles(instance, own), replayed)
+    row.cpu_s["greedy"] = process_time() - began
+    if row.cycles["greedy"] < MEMORY_BOUND * instance.bound_cycles:
         return None
-    settings = (("program", "off"), *((("evaluations", str(refine)),) if refine else ()))
-    options = PlanOptions("cycles", time_limit_s, track_weights=True, settings=settings)
-    for name in ("greedy", "rl"):
+    if effort.planners:
+        row = replace(row, rl_wall_s=_planners(instance, effort, row))
+    for name, method in methods(effort.evaluations).items():
+        if name in effort.methods:
+            began = process_time()
+            outcome = method(instance)
+            row.cpu_s[name] = process_time() - began
+            row.cycles[name] = _simulated(instance, outcome)
+    if PUBLISHED in effort.methods:
+        game = build_instance(problem.graph, problem.target, hidden_only=True)
+        row.cycles[PUBLISHED] = _simulated(game, baselines.evolution(game, effort.evaluations))
+    return row
+
+
+def _simulated(instance: Instance, outcome: Outcome) -> int:
+    """Cycles of the simulator for a play, whose plan must pass the checker."""
+    game = Game(instance)
+    replay(game, outcome)
+    plan = plan_of(game)
+    require_valid(instance.problem.graph, plan, instance.problem.memory)
+    return simulated_cycles(instance, plan)
+
+
+def _planners(instance: Instance, effort: Effort, row: Row) -> float:
+    """Measure the planners into ``row``; wall seconds of ``-p rl``."""
+    graph, wall = instance.problem.graph, 0.0
+    refine = (("evaluations", str(effort.refine)),) if effort.refine else ()
+    settings = {"greedy": (), "rl": (("program", "off"), *refine)}
+    for name, chosen in settings.items():
+        options = PlanOptions("cycles", effort.time_limit_s, track_weights=True, settings=chosen)
         began, wall = process_time(), perf_counter()
-        chosen = options if name == "rl" else replace(options, settings=())
-        plan = get_planner(name)(problem.graph, problem.target, chosen)
-        seconds[f"-p {name}"] = process_time() - began
+        plan = get_planner(name)(graph, instance.target, options)
+        row.cpu_s[f"-p {name}"] = process_time() - began
         wall = perf_counter() - wall
-        require_valid(problem.graph, plan, spec)
-        cycles[f"-p {name}"] = simulated_cycles(instance, plan)
-    if not evaluations:
-        return Row(
-            path.stem, memory, instance.decisions, instance.bound_cycles, cycles, seconds, wall
-        )
-    for name, method in methods(evaluations).items():
-        began = process_time()
-        outcome = method(instance)
-        seconds[name] = process_time() - began
-        cycles[name] = simulated(outcome)
-    published = build_instance(problem.graph, problem.target, hidden_only=True)
-    stuck = Game(published)
-    stuck.follow(baselines.evolution(published, evaluations).wishes)
-    cycles["published rules, evolution"] = simulated_cycles(published, plan_of(stuck))
-    return Row(path.stem, memory, instance.decisions, instance.bound_cycles, cycles, seconds, wall)
+        require_valid(graph, plan, instance.problem.memory)
+        row.cycles[f"-p {name}"] = simulated_cycles(instance, plan)
+    return wall
 
 
 def table(rows: list[Row]) -> list[str]:
@@ -185,7 +206,7 @@ def table(rows: list[Row]) -> list[str]:
         "|---|---|---|---|---|---|---|",
     ]
     for row in rows:
-        base, best = row.cycles["greedy"], row.cycles["-p rl"]
+        base, best = row.cycles["greedy"], row.cycles.get("-p rl", row.cycles["greedy"])
         lines.append(
             f"| {row.model} | {row.memory} | {row.decisions} | {base / row.bound:.3f} | "
             f"{best / row.bound:.3f} | {100 * (1 - best / base):.1f} % | {row.rl_wall_s:.1f} |"
@@ -228,12 +249,18 @@ def main() -> None:
     parser.add_argument("--refine", type=int, default=0)
     parser.add_argument("--time-limit", type=float, default=30.0)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--methods", help="names with ; between them; else all, and the planners")
     arguments = parser.parse_args()
+    chosen = tuple(arguments.methods.split(";")) if arguments.methods else ()
+    everything = (*methods(0), PUBLISHED) if arguments.evaluations and not chosen else chosen
+    effort = Effort(
+        not chosen, everything, arguments.evaluations, arguments.refine, arguments.time_limit
+    )
     rows = _read(arguments.json)
     for path, memory in product(arguments.models, arguments.memories.split(",")):
         if any((row.model, row.memory) == (path.stem, memory) for row in rows):
             continue
-        row = measure(path, memory, arguments.evaluations, arguments.refine, arguments.time_limit)
+        row = measure(path, memory, effort)
         print(path.stem, memory, "not memory-bound" if row is None else row.cycles, flush=True)
         if row is not None:
             rows.append(row)
