@@ -137,6 +137,8 @@ class Command:
     @property
     def queues(self) -> tuple[int, ...]:
         """Numbers of the queues it is in."""
+        if not self.core:
+            return tuple(map(int, self.engines))
         return tuple(int(e) + 2 * self.core * (e >= Engine.ARRAY) for e in self.engines)
 
 
@@ -197,7 +199,8 @@ def _fault(index: int, command: Command, cores: int) -> str | None:
         return "waits for a command that is not before it"
     if min(command.delay_cycles, command.dram_bytes, command.bank_accesses) < 0:
         return "has negative work"
-    if not 0 <= command.setup_cycles <= max(0, command.delay_cycles - command.latency_cycles):
+    setup = command.setup_cycles
+    if setup and not 0 < setup <= command.delay_cycles - command.latency_cycles:
         return "sets up descriptors for longer than its delay"
     if compute and (command.bank_accesses < 1 or command.bank_rate < 1):
         return "computes nothing"

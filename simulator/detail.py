@@ -32,7 +32,7 @@ def run_detailed(
         state.units[:] = 0
     if machine.dma_clock is not None:
         # Set-up is counted on the DMA's own clock.
-        state.delay[:] -= _integers([c.setup_cycles for c in commands])
+        state.delay[:] -= queues.setup
     if machine.interleaved:
         state.accesses[:] = [computing_cycles(c) for c in commands]
     engines = state.command.shape[0]
@@ -111,8 +111,9 @@ def _memory(machine: Machine, engines: int) -> detailed.Memory:
 
 def _detail(program: Program, machine: Machine, queues: Queues, state: State) -> detailed.Detail:
     commands, engines = program.commands, state.command.shape[0]
-    setup = _integers([command.setup_cycles for command in commands])
-    domains = [machine.domain(line) for line in queues.line.tolist()]
+    setup = queues.setup
+    lines = range(queues.queue_begin.shape[0] - 1)
+    domains = [machine.domain(line) for line in lines for _ in range(machine.engines(line))]
     ratios = [domain.ratio if domain else Fraction(1) for domain in domains]
     segments = [list(segments_of(c, _link(machine))) if machine.dram else [] for c in commands]
     flat = [segment for own in segments for segment in own]

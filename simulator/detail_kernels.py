@@ -27,6 +27,7 @@ from stowplan.simulator.kernels import (
     Queues,
     State,
     account,
+    awaited,
     finish,
     second,
     share_banks,
@@ -190,7 +191,11 @@ def run(queues: Queues, state: State, numbers: Numbers, detail: Detail, memory: 
     while left > 0:
         if numbers.full:
             _deliver(queues, state, numbers, detail, memory, now)
-        start(queues, state, now)
+        if numbers.channels > 1:
+            _start_channels(queues, state, numbers, now)
+            start(queues, state, now, 2 * numbers.channels, 2 * numbers.channels - 2)
+        else:
+            start(queues, state, now, 0, 0)
         _prepare(queues, state, numbers, detail, now)
         if numbers.priority:
             _rank(queues, state, numbers, detail)
@@ -205,7 +210,7 @@ def run(queues: Queues, state: State, numbers: Numbers, detail: Detail, memory: 
         if numbers.channels == 1:
             account(queues, state, span)
         else:
-            _account_channels(queues, state, span)
+            _account_channels(queues, state, numbers.channels, span)
         _issue(state, numbers, detail, memory, now)
         now += span
         left -= _advance(queues, state, numbers, detail, now, span)
@@ -237,14 +242,50 @@ def _tick(detail: Detail, now: int) -> None:
 
 
 @_kernel
-def _account_channels(queues: Queues, state: State, span: int) -> None:
+def _start_channels(queues: Queues, state: State, numbers: Numbers, now: int) -> None:
+    """Start transfers on free channels, in the order of each direction."""
+    for engine in range(2 * numbers.channels):
+        if state.command[engine] >= 0:
+            continue
+        line = engine // numbers.channels
+        if state.position[line] == queues.queue_begin[line + 1]:
+            state.cause[engine] = DONE
+            continue
+        command = int(queues.queue[state.position[line]])
+        state.cause[engine] = awaited(queues, state, command)
+        if state.cause[engine] < 0:
+            state.command[engine] = command
+            state.start[command] = now
+            state.position[line] += 1
+
+
+@_inlined
+def _end(
+    queues: Queues, state: State, numbers: Numbers, engine: int, command: int, now: int
+) -> None:
+    """End a command and free its engines."""
+    if numbers.channels == 1 or engine >= 2 * numbers.channels:
+        finish(queues, state, engine, command, now, 2 * numbers.channels - 2)
+    else:
+        state.end[command] = now
+        state.command[engine] = -1
+
+
+@_inlined
+def _line(engine: int, channels: int) -> int:
+    """Queue of an engine."""
+    return engine // channels if engine < 2 * channels else engine - 2 * channels + 2
+
+
+@_kernel
+def _account_channels(queues: Queues, state: State, channels: int, span: int) -> None:
     """Book ``span`` cycles; a direction spends them as the transfer that has run longest does."""
     engines = state.command.shape[0]
     engine = 0
     while engine < engines:
-        line = queues.line[engine]
+        line = _line(engine, channels)
         shown, waiting = engine, -1
-        while engine < engines and queues.line[engine] == line:
+        while engine < engines and _line(engine, channels) == line:
             command = int(state.command[engine])
             if command < 0:
                 waiting = engine if waiting < 0 else waiting
@@ -272,7 +313,7 @@ def _rank(queues: Queues, state: State, numbers: Numbers, detail: Detail) -> Non
     if numbers.priority != 1:
         return
     for engine in range(first, state.command.shape[0]):
-        line = queues.line[engine]
+        line = _line(engine, numbers.channels)
         if state.command[engine] >= 0 or state.position[line] == queues.queue_begin[line + 1]:
             continue
         command = queues.queue[state.position[line]]
@@ -826,7 +867,7 @@ def _advance(
             detail.lag[engine] -= span
             if detail.lag[engine] == 0:
                 finished += 1
-                finish(queues, state, engine, command, now)
+                _end(queues, state, numbers, engine, command, now)
             continue
         halted = detail.halted[engine]
         if detail.owed[engine] > 0:
@@ -855,7 +896,7 @@ def _advance(
             if detail.lag[engine] > 0:
                 continue
         finished += 1
-        finish(queues, state, engine, command, now)
+        _end(queues, state, numbers, engine, command, now)
     return finished
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from stowplan.errors import InternalError
 from stowplan.ir.program import CommandKind, Engine, Program
 from stowplan.simulator import kernels
-from stowplan.simulator.machine import UNITS_PER_BYTE, Cause, Machine, Timing, machine_of
+from stowplan.simulator.machine import UNITS_PER_BYTE, Machine, Timing, machine_of
 from stowplan.simulator.result import SimResult, result_of
 from stowplan.targets.target import DramMode, Target
 
@@ -33,7 +33,7 @@ def run(program: Program, machine: Machine) -> Timing:
     """Cycle counts of ``program``, exactly those of ``reference.step_through``."""
     program.verify()
     queues = _queues(program, machine)
-    state = _state(queues)
+    state = _state(queues, machine.channels)
     if machine.detailed:
         from stowplan.simulator.detail import run_detailed
 
@@ -47,7 +47,6 @@ def run(program: Program, machine: Machine) -> Timing:
             machine.banks * machine.ports,
             machine.bank_width_bytes,
         )
-        _tell_setup(program, queues, state)
     if cycles < 0:
         stuck = [c.label for c, end in zip(program.commands, state.end, strict=True) if end < 0]
         raise InternalError(f"the simulation stands still at {', '.join(stuck[:4])}")
@@ -55,22 +54,11 @@ def run(program: Program, machine: Machine) -> Timing:
         int(cycles),
         tuple(state.start.tolist()),
         tuple(state.end.tolist()),
-        tuple(tuple(row) for row in state.causes.tolist()),
-        tuple(tuple(row) for row in state.spent.tolist()),
+        tuple(map(tuple, state.causes.tolist())),
+        tuple(map(tuple, state.spent.tolist())),
         counts,
         clocks,
     )
-
-
-def _tell_setup(program: Program, queues: kernels.Queues, state: kernels.State) -> None:
-    """Divide what the small kernel books as delay: the first cycles of it set up descriptors."""
-    setup = _integers([command.setup_cycles for command in program.commands])
-    state.spent[:, Cause.DELAY] -= setup
-    state.spent[:, Cause.SETUP] += setup
-    for queue in (Engine.DMA_IN, Engine.DMA_OUT):
-        own = setup[queues.queue[queues.queue_begin[queue] : queues.queue_begin[queue + 1]]].sum()
-        state.causes[queue, Cause.DELAY] -= own
-        state.causes[queue, Cause.SETUP] += own
 
 
 def _integers(values: list[int]) -> kernels.Ints:
@@ -80,9 +68,15 @@ def _integers(values: list[int]) -> kernels.Ints:
 def _queues(program: Program, machine: Machine) -> kernels.Queues:
     commands = program.commands
     entries = program.queues()
-    gates = _gates(program, machine.queue_depth)
-    waits = [(*c.waits, *gates.get(i, ())) for i, c in enumerate(commands)]
-    wait_begin = [0, *accumulate(map(len, waits))]
+    waits = [c.waits for c in commands]
+    wait_begin = _integers([0, *accumulate(map(len, waits))])
+    gate = wait_begin[1:]
+    if machine.queue_depth:
+        lengths = _integers([len(own) for own in waits])
+        gates = _gates(program, machine.queue_depth)
+        waits = [(*own, *gates.get(i, ())) for i, own in enumerate(waits)]
+        wait_begin = _integers([0, *accumulate(map(len, waits))])
+        gate = wait_begin[:-1] + lengths
     return kernels.Queues(
         kind=_integers([_KINDS[c.kind] for c in commands]),
         both=_integers([int(len(c.engines) > 1) for c in commands]),
@@ -90,12 +84,12 @@ def _queues(program: Program, machine: Machine) -> kernels.Queues:
         units=_integers([c.dram_bytes * UNITS_PER_BYTE for c in commands]),
         accesses=_integers([c.bank_accesses for c in commands]),
         rate=_integers([c.bank_rate for c in commands]),
-        wait_begin=_integers(wait_begin),
-        gate=_integers([b + len(c.waits) for b, c in zip(wait_begin, commands, strict=False)]),
+        wait_begin=wait_begin,
+        gate=gate,
         waits=_integers([wait for own in waits for wait in own]),
         queue_begin=_integers([0, *accumulate(map(len, entries))]),
         queue=_integers([i for entry in entries for i in entry]),
-        line=_integers([q for q in range(len(entries)) for _ in range(machine.engines(q))]),
+        setup=_integers([c.setup_cycles for c in commands]),
     )
 
 
@@ -124,9 +118,9 @@ def _gates(program: Program, depth: int) -> dict[int, tuple[int, ...]]:
     return found
 
 
-def _state(queues: kernels.Queues) -> kernels.State:
+def _state(queues: kernels.Queues, channels: int) -> kernels.State:
     count, lines = queues.kind.shape[0], queues.queue_begin.shape[0] - 1
-    engines = queues.line.shape[0]
+    engines = lines - 2 + 2 * channels
     return kernels.State(
         start=np.full(count, -1, dtype=np.int64),
         end=np.full(count, -1, dtype=np.int64),

@@ -48,7 +48,7 @@ class Queues(NamedTuple):
         waits: commands waited for, ascending per command up to ``gate`` [W].
         queue_begin: first entry of ``queue`` of each queue [L + 1].
         queue: commands of each queue in order [Q].
-        line: queue of each engine [E].
+        setup: the first cycles of ``delay``, which set up descriptors [C].
     """
 
     kind: Ints
@@ -62,7 +62,7 @@ class Queues(NamedTuple):
     waits: Ints
     queue_begin: Ints
     queue: Ints
-    line: Ints
+    setup: Ints
 
 
 class State(NamedTuple):
@@ -75,7 +75,8 @@ class State(NamedTuple):
         units: DRAM units left [C].
         accesses: accesses left [C].
         met: next entry of ``waits`` not known to be met [C].
-        position: next entry of ``queue`` that has not started, per queue [L].
+        position: next entry of ``queue`` that has not finished, per queue; with several channels
+            the next of a DMA queue that has not started [L].
         command: command each engine runs, or -1 [E].
         flow: units granted per cycle, per engine [E].
         grant: accesses granted per cycle, per engine [E].
@@ -107,7 +108,7 @@ def run(
     left = queues.kind.shape[0]
     now = 0
     while left > 0:
-        start(queues, state, now)
+        start(queues, state, now, 0, 0)
         _grant(queues, state, bytes_per_cycle, banks, bank_width_bytes)
         span = _span(state)
         if span < 0:
@@ -132,32 +133,43 @@ def account(queues: Queues, state: State, span: int) -> None:
         state.causes[engine, cause] += span
         if cause == DONE:
             continue
-        command = int(state.command[engine])
-        if command < 0:
-            command = int(queues.queue[state.position[engine]])
+        command = int(queues.queue[state.position[engine]])
         if not second(queues, engine, command):
             state.spent[command, cause] += span
 
 
 @_inlined
-def start(queues: Queues, state: State, now: int) -> None:
-    """Start every first command whose waits are met; set the causes of idle engines."""
-    for engine in range(state.command.shape[0]):
+def awaited(queues: Queues, state: State, command: int) -> int:
+    """Cause that keeps a command from starting, -1 if all that it waits for has finished."""
+    met, last = state.met[command], queues.wait_begin[command + 1]
+    while met < last and state.end[queues.waits[met]] >= 0:
+        met += 1
+    state.met[command] = met
+    if met == last:
+        return -1
+    if met >= queues.gate[command]:
+        return QUEUE
+    return int(WAIT_LOAD + queues.kind[queues.waits[met]])
+
+
+@_inlined
+def start(queues: Queues, state: State, now: int, first: int, shift: int) -> None:
+    """Start every first command whose waits are met; set the causes of idle engines.
+
+    Engine ``first`` and those after it; the queue of each has the number of the engine less
+    ``shift``.
+    """
+    for engine in range(first, state.command.shape[0]):
         if state.command[engine] >= 0:
             continue
-        line = queues.line[engine]
+        line = engine - shift
         if state.position[line] == queues.queue_begin[line + 1]:
             state.cause[engine] = DONE
             continue
-        command = queues.queue[state.position[line]]
-        met, last = state.met[command], queues.wait_begin[command + 1]
-        while met < last and state.end[queues.waits[met]] >= 0:
-            met += 1
-        state.met[command] = met
-        if met < last:
-            state.cause[engine] = WAIT_LOAD + queues.kind[queues.waits[met]]
-            if met >= queues.gate[command]:
-                state.cause[engine] = QUEUE
+        command = int(queues.queue[state.position[line]])
+        cause = awaited(queues, state, command)
+        if cause >= 0:
+            state.cause[engine] = cause
             continue
         if queues.both[command]:
             other = engine ^ 1
@@ -166,9 +178,7 @@ def start(queues: Queues, state: State, now: int) -> None:
                 state.cause[engine] = WAIT_ENGINE
                 continue
             state.command[other] = command
-            state.position[line ^ 1] += 1
         state.command[engine] = command
-        state.position[line] += 1
         state.start[command] = now
 
 
@@ -286,14 +296,23 @@ def _advance(queues: Queues, state: State, now: int, span: int) -> int:
         if state.delay[command] or state.units[command] or state.accesses[command]:
             continue
         finished += 1
-        finish(queues, state, engine, command, now)
+        finish(queues, state, engine, command, now, 0)
+        setup = queues.setup[command]
+        if setup > 0:
+            # Booked as delay, which spares an event.
+            state.spent[command, DELAY] -= setup
+            state.spent[command, SETUP] += setup
+            state.causes[engine, DELAY] -= setup
+            state.causes[engine, SETUP] += setup
     return finished
 
 
 @_inlined
-def finish(queues: Queues, state: State, engine: int, command: int, now: int) -> None:
-    """End a command and free its engines."""
+def finish(queues: Queues, state: State, engine: int, command: int, now: int, shift: int) -> None:
+    """End a command and free its engines; ``shift`` as in :func:`start`."""
     state.end[command] = now
     state.command[engine] = -1
+    state.position[engine - shift] += 1
     if queues.both[command]:
+        state.position[engine - shift + 1] += 1
         state.command[engine + 1] = -1
