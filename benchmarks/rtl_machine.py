@@ -110,14 +110,12 @@ class Hardware:
 
     def target(self) -> Target:
         """The machine as stowplan describes it."""
-        # With stationary outputs the clock of reading is one more stage in front of every element.
-        outputs = self.dataflow == "output_stationary"
         array = {
             "rows": self.rows,
             "cols": self.cols,
             "dataflow": self.dataflow,
             "fold_mode": "pipelined" if self.pipelined else "drained",
-            "element_stages": self.stages + (self.read_clock and outputs),
+            "element_stages": self.stages,
             "double_buffered": self.double_buffered,
         }
         return Target(
@@ -132,6 +130,7 @@ class Hardware:
                 banks=self.banks,
                 bank_width_bytes=self.bank_width_bytes,
                 banking=self.banking,
+                read_latency_cycles=int(self.read_clock),
             ),
             weight_buffer=WeightBuffer(size_bytes=self.buffer_bytes),
             dma=Dma(setup_cycles=self.setup_cycles, burst_bytes=self.burst_bytes),

@@ -96,7 +96,7 @@ def _array_cost(
     inputs, outputs = _operands(graph, operator)
     rate = _rate(target, inputs[:2])
     weights = len(inputs) > 1 and _is_weight(graph, operator.inputs[1])
-    costs = [gemm_cost(gemm, target.array, rate, weights) for gemm in gemms]
+    costs = [_gemm_cost(gemm, target, rate, weights) for gemm in gemms]
     array = sum(cost.cycles for cost in costs)
     results = sum(tensor.elements for tensor in outputs)
     elements, vector = _epilogue(operator, target, results, outputs)
@@ -154,7 +154,7 @@ def _vector_cost(
     cycles += target.vector.latency_cycles
     return OperatorCost(
         engine="vector",
-        compute_cycles=target.core_cycles(max(1, cycles)),
+        compute_cycles=target.core_cycles(max(1, cycles)) + target.scratchpad.read_latency_cycles,
         array_cycles=0,
         vector_cycles=max(1, cycles),
         macs=0 if gemm is None else gemm.macs,
@@ -172,7 +172,7 @@ def _recurrent_cost(
     inputs, outputs = _operands(graph, operator)
     rate = _rate(target, inputs[:3])
     weights = all(_is_weight(graph, name) for name in operator.inputs[1:3])
-    costs = [gemm_cost(gemm, target.array, rate, weights) for gemm in gemms]
+    costs = [_gemm_cost(gemm, target, rate, weights) for gemm in gemms]
     array = sum(cost.cycles for cost in costs)
     recurrent = gemms[1]
     width = width_bytes(outputs)
@@ -204,7 +204,7 @@ def _attention_cost(graph: Graph, operator: Operator, target: Target) -> Operato
     rate = _rate(target, inputs[:3])
     gemms = [attention.projection] if attention.projection else []
     gemms += [attention.scores, attention.context]
-    costs = [gemm_cost(gemm, target.array, rate) for gemm in gemms]
+    costs = [_gemm_cost(gemm, target, rate) for gemm in gemms]
     softmax = passes(target.vector, "Softmax")
     results = sum(tensor.elements for tensor in outputs)
     elements, vector = _epilogue(operator, target, results, outputs)
@@ -251,6 +251,10 @@ def _operands(graph: Graph, operator: Operator) -> tuple[list[Tensor], list[Tens
 def _rate(target: Target, tensors: list[Tensor]) -> Fraction:
     """Rate of the slowest operand type."""
     return min(mac_rate(target.array, tensor.dtype) for tensor in tensors)
+
+
+def _gemm_cost(gemm: Gemm, target: Target, rate: Fraction, weights: bool = False) -> GemmCost:
+    return gemm_cost(gemm, target.array, rate, weights, target.scratchpad.read_latency_cycles)
 
 
 def _slots(costs: Iterable[GemmCost], rate: Fraction) -> int:

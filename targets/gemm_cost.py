@@ -22,6 +22,9 @@ leave from there in ``C`` steps while the next fold computes, and ``f`` folds ta
 Fold starts are ``max(k, R + C)`` apart: the register of the first element is free again ``R + C``
 cycles after it was filled, ``R + C - 1`` until the last one is filled and one for the first step.
 
+Operands that come ``L`` cycles after they were asked for delay every fold by ``L``, or, where folds
+of stationary outputs are pipelined, the first one.
+
 A unit that does ``r`` multiply-accumulates per cycle divides the streamed extent by ``r``, rounded
 up. ``count`` arrays share the folds evenly. ``targets.array_registers`` steps such arrays clock by
 clock and agrees with these laws.
@@ -102,22 +105,27 @@ def mac_rate(array: Array, dtype: DType) -> Fraction:
 
 
 def gemm_cost(
-    gemm: Gemm, array: Array, rate: Fraction = Fraction(1), weights: bool = False
+    gemm: Gemm,
+    array: Array,
+    rate: Fraction = Fraction(1),
+    weights: bool = False,
+    read_latency: int = 0,
 ) -> GemmCost:
     """Cost of a product; ``weights``: its right operand are weights, whose zeros may be skipped.
 
     Sparsity saves cycles alone: bytes and multiply-accumulates are those of the dense product.
+    ``read_latency``: cycles after which operands asked for arrive.
     """
-    dense = _dense_cost(gemm, array, rate)
+    dense = _dense_cost(gemm, array, rate, read_latency)
     terms = kept_terms(array, gemm.k) if weights else gemm.k
     if terms == gemm.k:
         return dense
     sparse = replace(gemm, k=terms)
-    cycles = _dense_cost(sparse, array, rate).cycles
+    cycles = _dense_cost(sparse, array, rate, read_latency).cycles
     return replace(dense, cycles=min(cycles, dense.cycles), worked_macs=sparse.macs)
 
 
-def _dense_cost(gemm: Gemm, array: Array, rate: Fraction) -> GemmCost:
+def _dense_cost(gemm: Gemm, array: Array, rate: Fraction, read_latency: int) -> GemmCost:
     """Cheapest mapping of ``gemm``: groups one by one or packed as a block diagonal.
 
     ``p`` groups packed along the diagonal of one product of ``p k`` by ``p n`` share its folds;
@@ -128,22 +136,23 @@ def _dense_cost(gemm: Gemm, array: Array, rate: Fraction) -> GemmCost:
         return GemmCost(0, 0, 0, 0, 0)
     sizes = {1, array.cols // gemm.n, array.rows // gemm.k, gemm.groups}
     packings = sorted({min(size, gemm.groups) for size in sizes if size > 0})
-    return min((_packed(gemm, array, rate, p) for p in packings), key=lambda cost: cost.cycles)
+    costs = (_packed(gemm, array, rate, packing, read_latency) for packing in packings)
+    return min(costs, key=lambda cost: cost.cycles)
 
 
-def fold_cycles(array: Array, folds: int, stream: int) -> int:
+def fold_cycles(array: Array, folds: int, stream: int, read_latency: int = 0) -> int:
     """Cycles of ``folds`` folds in a row on one array, each streaming ``stream`` terms or rows."""
     rows, cols, stages = array.rows, array.cols, array.stages
     if array.dataflow == "output_stationary":
-        alone = stream + rows + cols - 2 + stages
+        alone = stream + rows + cols - 2 + stages + read_latency
         if array.fold_mode == "pipelined":
             return (folds - 1) * max(stream, rows + cols) + alone + cols
         return folds * alone
-    alone = stream + (rows - 1) * (stages + 1) + cols - 1 + stages
+    alone = stream + (rows - 1) * (stages + 1) + cols - 1 + stages + read_latency
     return folds * alone + rows * (1 if array.double_buffered else folds)
 
 
-def _packed(gemm: Gemm, array: Array, rate: Fraction, packing: int) -> GemmCost:
+def _packed(gemm: Gemm, array: Array, rate: Fraction, packing: int, read_latency: int) -> GemmCost:
     whole, rest = divmod(gemm.groups, packing)
     cycles = left = right = 0
     for products, size in ((whole, packing), (1, rest)):
@@ -151,7 +160,8 @@ def _packed(gemm: Gemm, array: Array, rate: Fraction, packing: int) -> GemmCost:
             continue
         k, n = gemm.k * size, gemm.n * size
         count, stream, left_times, right_times = _folds(gemm.m, k, n, array)
-        cycles += fold_cycles(array, -(-products * count // array.count), _divided(stream, rate))
+        folds = -(-products * count // array.count)
+        cycles += fold_cycles(array, folds, _divided(stream, rate), read_latency)
         left += products * gemm.m * k * left_times
         right += products * gemm.k * gemm.n * size * right_times
     moved = left * gemm.repeats, right * gemm.repeats

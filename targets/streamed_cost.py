@@ -83,6 +83,7 @@ class _Product:
     rate: Fraction
     sparse: bool
     right: bool
+    read_latency: int
 
     @property
     def majors(self) -> int:
@@ -100,7 +101,7 @@ class _Product:
     def cycles(self, groups: int, majors: int, terms: int) -> int:
         m, n = (self.gemm.m, majors) if self.right else (majors, self.gemm.n)
         part = Gemm(m, terms, n, groups)
-        return gemm_cost(part, self.array, self.rate, self.sparse).cycles
+        return gemm_cost(part, self.array, self.rate, self.sparse, self.read_latency).cycles
 
 
 def streamed_parts(
@@ -156,7 +157,8 @@ def _product(
     if not any(weights):
         return None
     rate = min(mac_rate(target.array, tensor.dtype) for tensor in tensors)
-    return _Product(gemms[0], target.array, rate, weights[1], right=weights[1])
+    latency = target.scratchpad.read_latency_cycles
+    return _Product(gemms[0], target.array, rate, weights[1], weights[1], latency)
 
 
 def _whole(product: _Product) -> Block:

@@ -41,6 +41,8 @@ class Scratchpad(Section, frozen=True):
         banking: ``spread``: accesses spread evenly, conflicts are a matter of how many banks are
             taken; ``interleaved``: every access goes to the bank its address says.
         ports: accesses a bank serves per cycle.
+        read_latency_cycles: cycles from an address to its data; reads follow each other, so every
+            fold of a product and every operator on the vector unit waits for it once.
     """
 
     size_bytes: Positive
@@ -49,6 +51,7 @@ class Scratchpad(Section, frozen=True):
     bank_width_bytes: Positive = 16
     banking: Banking = "spread"
     ports: Positive = 1
+    read_latency_cycles: NonNegative = 0
 
 
 class Sparsity(Section, frozen=True):
