@@ -44,9 +44,7 @@ from stowplan.rl_mapper.network_model import load_model, play_by_model
 from stowplan.rl_mapper.search import SearchOptions
 
 SIMULATIONS = 8
-EXACT = SearchOptions(simulations=SIMULATIONS)
-LEARNED = SearchOptions(simulations=SIMULATIONS, value_scale=0.1)
-"""In the model, rewards within the horizon are no better than values: both count more."""
+SEARCH = SearchOptions(simulations=SIMULATIONS)
 NOISE = 0.5
 """Gumbel noise of all but the first search; without it all were the same."""
 TEMPERATURE = 0.3
@@ -80,11 +78,11 @@ class Pair:
     stuck: float
 
 
-def repeated(evaluations: int, options: SearchOptions, play: Callable[..., Outcome]) -> Outcome:
+def repeated(evaluations: int, play: Callable[[SearchOptions, int], Outcome]) -> Outcome:
     """The best of as many searches as ``evaluations`` allow."""
     found = []
     for n in range(max(1, evaluations // SIMULATIONS)):
-        found.append(play(replace(options, noise=NOISE if n else 0.0), n))
+        found.append(play(replace(SEARCH, noise=NOISE if n else 0.0), n))
     return min(found, key=lambda outcome: outcome.cycles)
 
 
@@ -93,9 +91,7 @@ def searched(evaluations: int, network: Network, learned: bool) -> Method:
 
     def run(instance: Instance) -> Outcome:
         player = Player(instance, network)
-        return repeated(
-            evaluations, EXACT, lambda o, seed: search_play(player, o, seed, learned=learned)
-        )
+        return repeated(evaluations, lambda o, seed: search_play(player, o, seed, learned=learned))
 
     return run
 
@@ -105,9 +101,7 @@ def imagined(evaluations: int, model: model_layers.Model) -> Method:
 
     def run(instance: Instance) -> Outcome:
         observer = Observer(instance)
-        return repeated(
-            evaluations, LEARNED, lambda o, seed: play_by_model(observer, model, o, seed)
-        )
+        return repeated(evaluations, lambda o, seed: play_by_model(observer, model, o, seed))
 
     return run
 

@@ -39,7 +39,7 @@ SELF_PLAYS = 80
 """Games of self-play per round."""
 KEPT_ROUNDS = 3
 """Rounds of self-play that the replay buffer holds."""
-SELF_PLAY = SearchOptions(simulations=8, noise=1.0, value_scale=0.1)
+SELF_PLAY = SearchOptions(simulations=8, noise=1.0)
 """Search of self-play."""
 
 

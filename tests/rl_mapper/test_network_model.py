@@ -8,8 +8,9 @@ from stowplan.errors import UsageError
 from stowplan.rl_mapper import network_kernels as encoders
 from stowplan.rl_mapper import network_model_kernels as layers
 from stowplan.rl_mapper.game import Game, build_instance
-from stowplan.rl_mapper.network import Observer, write_layers
+from stowplan.rl_mapper.network import WEIGHTS, Observer, write_layers
 from stowplan.rl_mapper.network_model import (
+    MODEL_WEIGHTS,
     LatentPosition,
     load_model,
     play_by_model,
@@ -127,6 +128,19 @@ def test_every_decision_is_noted() -> None:
     assert sorted(noted) == list(range(instance.decisions))
 
 
+def test_shipped_model_plays_better_than_chance() -> None:
+    """Mean over training games, by its policy alone and with search."""
+    for simulations in (0, 4):
+        options = SearchOptions(simulations)
+        gains = []
+        for seed in range(3):
+            observer = Observer(training_game(seed))
+            trained = play_by_model(observer, load_model(), options).cycles
+            chance = play_by_model(observer, random_model(seed), options).cycles
+            gains.append((chance - trained) / observer.game.instance.scale_cycles)
+        assert np.mean(gains) > 0.05
+
+
 def test_weights_survive_their_file(tmp_path) -> None:  # type: ignore[no-untyped-def]
     model = random_model(5)
     write_layers(tmp_path / "m.npz", model._asdict())
@@ -135,3 +149,5 @@ def test_weights_survive_their_file(tmp_path) -> None:  # type: ignore[no-untype
     with pytest.raises(UsageError, match="train"):
         write_layers(tmp_path / "n.npz", {"profile": model.profile})
         load_model(tmp_path / "n.npz")
+    size = MODEL_WEIGHTS.stat().st_size + WEIGHTS.stat().st_size
+    assert size <= 5_000_000
