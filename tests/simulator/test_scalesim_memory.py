@@ -28,7 +28,8 @@ REPORTED = (
 
 
 def memory_of(kib: int, rate: int, counts_twice: bool = False) -> ScaleSimMemory:
-    return ScaleSimMemory((kib * 1024,) * 3, (rate,) * 3, counts_twice)
+    size = kib * 1024
+    return ScaleSimMemory((size, size, size), (rate, rate, rate), counts_twice)
 
 
 @pytest.mark.parametrize("row", REPORTED, ids=str)
