@@ -35,7 +35,8 @@ _SMALL_BANKS = {"banked": True, "banks": 16, "bank_width_bytes": 16}
 
 DEVIATIONS = (
     Deviation(
-        "what the scratchpad reads reaches stationary weights a clock later",
+        "what the scratchpad reads arrives a clock later, told to the model "
+        "(`scratchpad.read_latency_cycles = 1`)",
         _changed([WEIGHTS], read_clock=True),
     ),
     Deviation(
