@@ -195,13 +195,17 @@ def pieces_of(spec: DramSpec) -> Ints:
 def new_state(spec: DramSpec, log_capacity: int = 0, done_capacity: int = 0) -> kernels.State:
     """Controllers at clock 0: every bank closed, nothing queued."""
     rules = rules_of(spec)
-    channels, banks, queue = spec.organisation.channels, rules.banks, rules.bank_queue
+    channels, banks = spec.organisation.channels, rules.banks
+    reads, writes, queue = (
+        kernels.SPARE * size for size in (rules.read_queue, rules.write_queue, rules.bank_queue)
+    )
 
     def zeros(*shape: int) -> Ints:
         return np.zeros((channels, *shape), dtype=np.int64)
 
     scalar = zeros(kernels.SCALARS)
     scalar[:, kernels.REF_TICK] = rules.ref_interval
+    scalar[:, [kernels.READ_FREED, kernels.WRITE_FREED]] = -1
     acts = zeros(rules.ranks, 5)
     acts[:, :, :4] = _LONG_AGO
     every = np.arange(banks, dtype=np.int64)
@@ -209,19 +213,25 @@ def new_state(spec: DramSpec, log_capacity: int = 0, done_capacity: int = 0) -> 
     return kernels.State(
         scalar=scalar,
         counters=zeros(kernels.COUNTERS),
-        read_queue=zeros(rules.read_queue),
-        write_queue=zeros(rules.write_queue),
+        read_queue=zeros(reads),
+        read_bank=zeros(reads),
+        write_queue=zeros(writes),
+        write_bank=zeros(writes),
         queue=zeros(banks, queue),
         queue_row=zeros(banks, queue),
         queue_write=zeros(banks, queue),
+        head=zeros(banks),
         length=zeros(banks),
+        active=zeros(banks),
+        idle_to=zeros(banks),
+        wants=zeros(banks),
         row=zeros(banks) - 1,
         hits=zeros(banks),
         reopened=zeros(banks),
         first=zeros(banks, 3) - np.array([1, 1, 0], dtype=np.int64),
         bank_at=zeros(banks, kernels.COMMANDS),
         group_at=zeros(rules.groups, kernels.COMMANDS),
-        rank_at=zeros(rules.ranks, kernels.COMMANDS),
+        rank_at=zeros(rules.ranks, kernels.COMMANDS + 1),
         group_of=np.tile(groups, (channels, 1)),
         rank_of=np.tile(every // (banks // rules.ranks), (channels, 1)),
         acts=acts,

@@ -7,7 +7,10 @@ command is ready and no request moves to a bank queue changes nothing, so the ke
 Each command only moves later the earliest clock of commands that follow it. These clocks are kept
 where they apply: per bank, per bank group and per rank; a command is ready at the latest of the
 three. A bank is *classified* when its queue or row changes: which queued request could use the open
-row, and whether the row may be closed for the oldest one.
+row, and whether the row may be closed for the oldest one. Because clocks only move later, the one
+at which a bank had nothing ready yet is a bound until it is classified anew, and banks with empty
+queues are not looked at. Of the reads and writes that wait for a bank queue with room, those before
+the first that may have some are not looked at again until one of their queues gets room.
 """
 
 from typing import NamedTuple
@@ -20,15 +23,21 @@ Ints = NDArray[np.int64]
 
 ACT, PRE, READ, WRITE, REF = 0, 1, 2, 3, 4
 COMMANDS = 5
+SEVERAL = 5
+"""What a bank wants that could use more than one kind of command."""
 HIT, MISS, CONFLICT, MERGED, FORWARDED, OPEN_CLOCKS = 5, 6, 7, 8, 9, 10
 COUNTERS = 11
 
 CLOCK, NEXT, COUNT, READS, WRITES, DRAINING, READ_FROM, WRITE_FROM = 0, 1, 2, 3, 4, 5, 6, 7
 POINTER, QUEUED, COMMAND_AT, REF_TICK, REF_PENDING, REF_RANK = 8, 9, 10, 11, 12, 13
-CLOSED, LOGGED, OUTSTANDING, UNTIL, DONE = 14, 15, 16, 17, 18
-SCALARS = 19
+CLOSED, LOGGED, OUTSTANDING, UNTIL, DONE, ACTIVE = 14, 15, 16, 17, 18, 19
+READ_FREED, WRITE_FREED, READ_HEAD, WRITE_HEAD, TURN = 20, 21, 22, 23, 24
+SCALARS = 25
 
 FIRST, PENDING = 0, 1
+
+SPARE = 4
+"""Times the room of a queue that its arrays have: entries move to the front only now and then."""
 
 NEVER = 1 << 62
 _BUCKETS = 1024
@@ -116,12 +125,19 @@ class State(NamedTuple):
     Attributes:
         scalar: counters and pointers [C, SCALARS].
         counters: events of each kind [C, COUNTERS].
-        read_queue: stream positions of waiting reads [C, read_queue].
-        write_queue: of waiting writes [C, write_queue].
-        queue: stream positions in each bank's queue [C, B, bank_queue].
-        queue_row: their rows [C, B, bank_queue].
-        queue_write: 1 for writes [C, B, bank_queue].
+        read_queue: stream positions of waiting reads, from READ_HEAD on [C, SPARE read_queue].
+        read_bank: their banks [C, SPARE read_queue].
+        write_queue: of waiting writes, from WRITE_HEAD on [C, SPARE write_queue].
+        write_bank: their banks [C, SPARE write_queue].
+        queue: stream positions in each bank's queue, from its head on [C, B, SPARE bank_queue].
+        queue_row: their rows [C, B, SPARE bank_queue].
+        queue_write: 1 for writes [C, B, SPARE bank_queue].
+        head: place of the first entry of each bank's queue [C, B].
         length: entries of each bank's queue [C, B].
+        active: banks with entries, ascending, the first ACTIVE entries; TURN is the place of the
+            first one after the bank POINTER, which was served last [C, B].
+        idle_to: clock before which none of a bank's requests has a ready command [C, B].
+        wants: the one kind of command a bank's requests could use, or SEVERAL [C, B].
         row: open row or -1 [C, B].
         hits: column commands since the row was opened [C, B].
         reopened: 1 if the row was closed for another request, not for a refresh [C, B].
@@ -129,7 +145,7 @@ class State(NamedTuple):
             the row may be closed for the oldest entry [C, B, 3].
         bank_at: earliest clock per command as far as the bank is concerned [C, B, COMMANDS].
         group_at: the same for bank groups [C, G, COMMANDS].
-        rank_at: the same for ranks [C, R, COMMANDS].
+        rank_at: the same for ranks; 0 for SEVERAL [C, R, COMMANDS + 1].
         group_of: bank group of each bank [C, B].
         rank_of: rank of each bank [C, B].
         acts: clocks of the last four activates of each rank, and the oldest one's place [C, R, 5].
@@ -144,11 +160,17 @@ class State(NamedTuple):
     scalar: Ints
     counters: Ints
     read_queue: Ints
+    read_bank: Ints
     write_queue: Ints
+    write_bank: Ints
     queue: Ints
     queue_row: Ints
     queue_write: Ints
+    head: Ints
     length: Ints
+    active: Ints
+    idle_to: Ints
+    wants: Ints
     row: Ints
     hits: Ints
     reopened: Ints
@@ -189,11 +211,17 @@ def _channel_state(state: State, c: int) -> State:
         state.scalar[c],
         state.counters[c],
         state.read_queue[c],
+        state.read_bank[c],
         state.write_queue[c],
+        state.write_bank[c],
         state.queue[c],
         state.queue_row[c],
         state.queue_write[c],
+        state.head[c],
         state.length[c],
+        state.active[c],
+        state.idle_to[c],
+        state.wants[c],
         state.row[c],
         state.hits[c],
         state.reopened[c],
@@ -234,15 +262,47 @@ def _bucket(block: int) -> int:
 @_kernel
 def _queued(s: State, q: Stream, block: int, bank: int, write: int) -> int:
     """Stream position of the queued read or write of a block, or -1."""
-    for p in range(s.length[bank]):
+    head = s.head[bank]
+    for p in range(head, head + s.length[bank]):
         i = s.queue[bank, p]
         if q.block[i] == block and q.write[i] == write:
             return i
-    waiting = s.write_queue if write else s.read_queue
-    for p in range(s.scalar[WRITES] if write else s.scalar[READS]):
-        if q.block[waiting[p]] == block:
+    waiting, banks = (s.write_queue, s.write_bank) if write else (s.read_queue, s.read_bank)
+    head = s.scalar[WRITE_HEAD] if write else s.scalar[READ_HEAD]
+    for p in range(head, head + (s.scalar[WRITES] if write else s.scalar[READS])):
+        if banks[p] == bank and q.block[waiting[p]] == block:
             return waiting[p]
     return -1
+
+
+@_inlined
+def _append(waiting: Ints, banks: Ints, v: Ints, ends: tuple[int, int], i: int, bank: int) -> None:
+    """Add a request to the read or write queue, whose head and size are ``v[ends]``."""
+    head, size = v[ends[0]], v[ends[1]]
+    if head + size == waiting.shape[0]:
+        for p in range(size):
+            waiting[p] = waiting[head + p]
+            banks[p] = banks[head + p]
+        v[ends[0]] = head = 0
+    waiting[head + size] = i
+    banks[head + size] = bank
+    v[ends[1]] = size + 1
+
+
+@_inlined
+def _remove(waiting: Ints, banks: Ints, v: Ints, ends: tuple[int, int], place: int) -> None:
+    """Take entry ``place`` from the read or write queue, moving the fewer of the others."""
+    head, size = v[ends[0]], v[ends[1]] - 1
+    v[ends[1]] = size
+    if 2 * place <= size:
+        for p in range(head + place, head, -1):
+            waiting[p] = waiting[p - 1]
+            banks[p] = banks[p - 1]
+        v[ends[0]] = head + 1
+    else:
+        for p in range(head + place, head + size):
+            waiting[p] = waiting[p + 1]
+            banks[p] = banks[p + 1]
 
 
 @_inlined
@@ -282,8 +342,7 @@ def _accept(rules: Rules, s: State, q: Stream, clock: int) -> None:
         s.counters[MERGED] += 1
         return
     if write:
-        s.write_queue[v[WRITES]] = i
-        v[WRITES] += 1
+        _append(s.write_queue, s.write_bank, v, (WRITE_HEAD, WRITES), i, q.bank[i])
     else:
         v[OUTSTANDING] += 1
         if s.filter[0, _bucket(q.block[i])]:
@@ -293,32 +352,70 @@ def _accept(rules: Rules, s: State, q: Stream, clock: int) -> None:
             q.follower[i] = q.follower[held]
             q.follower[held] = i
             return
-        s.read_queue[v[READS]] = i
-        v[READS] += 1
+        _append(s.read_queue, s.read_bank, v, (READ_HEAD, READS), i, q.bank[i])
     s.filter[write, _bucket(q.block[i])] += 1
 
 
 @_inlined
 def _classify(rules: Rules, s: State, bank: int) -> None:
     """What the bank's queue asks of its open row."""
+    s.first[bank, 0] = _first_from(s, bank, 0, 0)
+    s.first[bank, 1] = _first_from(s, bank, 1, 0)
+    _classify_close(rules, s, bank)
+
+
+@_inlined
+def _first_from(s: State, bank: int, write: int, place: int) -> int:
+    """First entry from ``place`` on that reads from (or writes to) the open row, or -1."""
+    row, head = s.row[bank], s.head[bank]
+    for p in range(head + place, head + s.length[bank]):
+        if s.queue_row[bank, p] == row and s.queue_write[bank, p] == write:
+            return p - head
+    return -1
+
+
+@_inlined
+def _classify_close(rules: Rules, s: State, bank: int) -> None:
+    """Whether the row may be closed for the oldest entry, and what the bank wants in all."""
     row = s.row[bank]
-    first_read, first_write = -1, -1
-    for p in range(s.length[bank]):
-        if s.queue_row[bank, p] == row:
-            if s.queue_write[bank, p]:
-                if first_write < 0:
-                    first_write = p
-            elif first_read < 0:
-                first_read = p
-    s.first[bank, 0] = first_read
-    s.first[bank, 1] = first_write
-    useless = first_read < 0 and first_write < 0
-    s.first[bank, 2] = (
+    reads, writes = s.first[bank, 0] >= 0, s.first[bank, 1] >= 0
+    close = (
         row >= 0
         and s.length[bank] > 0
-        and s.queue_row[bank, 0] != row
-        and (useless or s.hits[bank] >= rules.row_hit_limit)
+        and s.queue_row[bank, s.head[bank]] != row
+        and (not (reads or writes) or s.hits[bank] >= rules.row_hit_limit)
     )
+    s.first[bank, 2] = close
+    if row < 0:
+        s.wants[bank] = ACT
+    elif (reads and writes) or (close and (reads or writes)):
+        s.wants[bank] = SEVERAL
+    else:
+        s.wants[bank] = READ if reads else WRITE if writes else PRE
+
+
+@_inlined
+def _join(s: State, bank: int) -> None:
+    """Enter a bank among those with entries."""
+    n = s.scalar[ACTIVE]
+    while n > 0 and s.active[n - 1] > bank:
+        s.active[n] = s.active[n - 1]
+        n -= 1
+    s.active[n] = bank
+    s.scalar[ACTIVE] += 1
+    s.scalar[TURN] += bank <= s.scalar[POINTER]
+
+
+@_inlined
+def _leave(s: State, bank: int) -> None:
+    """Take a bank from among those with entries."""
+    n = 0
+    while s.active[n] != bank:
+        n += 1
+    s.scalar[ACTIVE] -= 1
+    for p in range(n, s.scalar[ACTIVE]):
+        s.active[p] = s.active[p + 1]
+    s.scalar[TURN] -= n < s.scalar[TURN]
 
 
 @_inlined
@@ -413,26 +510,54 @@ def _column_times(rules: Rules, s: State, clock: int, bank: int, write: int) -> 
 def _column(rules: Rules, s: State, q: Stream, clock: int, bank: int, place: int) -> None:
     """Read or write for the entry at ``place`` of the bank's queue, which leaves it."""
     v = s.scalar
-    i: int = s.queue[bank, place]
-    write: int = q.write[i]
+    head = s.head[bank]
+    i: int = s.queue[bank, head + place]
+    write: int = s.queue_write[bank, head + place]
     _column_times(rules, s, clock, bank, write)
     s.counters[HIT if s.hits[bank] else CONFLICT if s.reopened[bank] else MISS] += 1
     s.hits[bank] += 1
     s.reopened[bank] = 0
     s.filter[write, _bucket(q.block[i])] -= 1
     _log(s, clock, WRITE if write else READ, bank, i)
-    s.length[bank] -= 1
-    for p in range(place, s.length[bank]):
-        s.queue[bank, p] = s.queue[bank, p + 1]
-        s.queue_row[bank, p] = s.queue_row[bank, p + 1]
-        s.queue_write[bank, p] = s.queue_write[bank, p + 1]
+    _unlink(rules, s, bank, write, place)
     v[QUEUED] -= 1
-    v[READ_FROM] = v[WRITE_FROM] = 0
     q.issue[i] = clock
     while not write and i >= 0:
         _complete(s, q, i, clock + rules.read_latency)
         v[OUTSTANDING] -= 1
         i = q.follower[i]
+
+
+@_inlined
+def _unlink(rules: Rules, s: State, bank: int, write: int, place: int) -> None:
+    """Take entry ``place``, the first of its kind for the open row, from the bank's queue."""
+    v, head = s.scalar, s.head[bank]
+    if s.length[bank] == rules.bank_queue:
+        _free(v, READ_FREED, READ_FROM, bank)
+        _free(v, WRITE_FREED, WRITE_FROM, bank)
+    for p in range(head + place, head, -1):
+        s.queue[bank, p] = s.queue[bank, p - 1]
+        s.queue_row[bank, p] = s.queue_row[bank, p - 1]
+        s.queue_write[bank, p] = s.queue_write[bank, p - 1]
+    s.head[bank] = head + 1
+    s.length[bank] -= 1
+    if s.length[bank] == 0:
+        s.head[bank] = 0
+        _leave(s, bank)
+    s.first[bank, write] = _first_from(s, bank, write, place)
+    other = s.first[bank, 1 - write]
+    s.first[bank, 1 - write] = other - (other > place)
+    _classify_close(rules, s, bank)
+
+
+@_inlined
+def _free(v: Ints, freed: int, start: int, bank: int) -> None:
+    """Note that a full bank queue has room; after a second one all that wait are looked at."""
+    if v[freed] >= 0 and v[freed] != bank:
+        v[start] = 0
+        v[freed] = -1
+    elif v[start] > 0:
+        v[freed] = bank
 
 
 @_kernel
@@ -450,6 +575,7 @@ def _refresh(rules: Rules, s: State, clock: int) -> int:
                 if ready <= clock:
                     _precharge(rules, s, clock, bank, 0)
                     _classify(rules, s, bank)
+                    s.idle_to[bank] = 0
                     return clock
                 earliest = min(earliest, ready)
         return earliest
@@ -469,9 +595,11 @@ def _serve(rules: Rules, s: State, q: Stream, clock: int, bank: int) -> None:
     g, r = s.group_of[bank], s.rank_of[bank]
     first = s.first[bank]
     if s.row[bank] < 0:
-        _activate(rules, s, clock, bank, s.queue_row[bank, 0])
+        _activate(rules, s, clock, bank, s.queue_row[bank, s.head[bank]])
+        _classify(rules, s, bank)
     elif first[2] and max(s.bank_at[bank, PRE], s.rank_at[r, PRE]) <= clock:
         _precharge(rules, s, clock, bank, 1)
+        _classify(rules, s, bank)
     else:
         column = s.bank_at[bank, READ]
         place, other = first[0], first[1]
@@ -482,25 +610,32 @@ def _serve(rules: Rules, s: State, q: Stream, clock: int, bank: int) -> None:
             write_at = max(column, s.group_at[g, WRITE], s.rank_at[r, WRITE])
             place = other if write_at <= clock else place
         _column(rules, s, q, clock, bank, place)
-    _classify(rules, s, bank)
 
 
 @_inlined
 def _command(rules: Rules, s: State, q: Stream, clock: int, refreshing: int) -> None:
     """Issue one command, bank queues in turn after the last one served."""
     v = s.scalar
-    bank = v[POINTER]
+    place, count = v[TURN], v[ACTIVE]
     earliest = NEVER
-    for _ in range(rules.banks):
-        bank = bank + 1 if bank + 1 < rules.banks else 0
-        if s.length[bank] == 0 or s.rank_of[bank] == refreshing:
+    for _ in range(count):
+        place = place if place < count else 0
+        bank = s.active[place]
+        place += 1
+        if s.rank_of[bank] == refreshing:
             continue
-        ready = _ready_at(s, bank)
+        ready = s.idle_to[bank]
         if ready <= clock:
-            v[POINTER] = bank
-            v[COMMAND_AT] = clock + 1
-            _serve(rules, s, q, clock, bank)
-            return
+            ready = s.rank_at[s.rank_of[bank], s.wants[bank]]
+            if ready <= clock:
+                ready = _ready_at(s, bank)
+                if ready <= clock:
+                    v[POINTER], v[TURN] = bank, place
+                    v[COMMAND_AT] = clock + 1
+                    _serve(rules, s, q, clock, bank)
+                    s.idle_to[bank] = 0
+                    return
+            s.idle_to[bank] = ready
         earliest = min(earliest, ready)
     v[COMMAND_AT] = earliest
 
@@ -509,20 +644,34 @@ def _command(rules: Rules, s: State, q: Stream, clock: int, refreshing: int) -> 
 def _enqueue(rules: Rules, s: State, q: Stream, clock: int, place: int, write: int) -> None:
     """Move entry ``place`` of the read or write queue to its bank's queue."""
     v = s.scalar
-    waiting, size = (s.write_queue, WRITES) if write else (s.read_queue, READS)
-    i: int = waiting[place]
-    v[size] -= 1
-    for p in range(place, v[size]):
-        waiting[p] = waiting[p + 1]
+    if write:
+        first: int = v[WRITE_HEAD]
+        i: int = s.write_queue[first + place]
+        _remove(s.write_queue, s.write_bank, v, (WRITE_HEAD, WRITES), place)
+    else:
+        first = v[READ_HEAD]
+        i = s.read_queue[first + place]
+        _remove(s.read_queue, s.read_bank, v, (READ_HEAD, READS), place)
     bank: int = q.bank[i]
-    n = s.length[bank]
-    s.queue[bank, n] = i
-    s.queue_row[bank, n] = q.row[i]
-    s.queue_write[bank, n] = write
+    n, head = s.length[bank], s.head[bank]
+    if head + n == s.queue.shape[1]:
+        for p in range(n):
+            s.queue[bank, p] = s.queue[bank, head + p]
+            s.queue_row[bank, p] = s.queue_row[bank, head + p]
+            s.queue_write[bank, p] = s.queue_write[bank, head + p]
+        s.head[bank] = head = 0
+    s.queue[bank, head + n] = i
+    s.queue_row[bank, head + n] = q.row[i]
+    s.queue_write[bank, head + n] = write
     s.length[bank] = n + 1
     v[QUEUED] += 1
-    _classify(rules, s, bank)
-    v[COMMAND_AT] = min(v[COMMAND_AT], max(clock + 1, _ready_at(s, bank)))
+    if n == 0:
+        _join(s, bank)
+    if s.first[bank, write] < 0 and q.row[i] == s.row[bank]:
+        s.first[bank, write] = n
+    _classify_close(rules, s, bank)
+    s.idle_to[bank] = ready = _ready_at(s, bank)
+    v[COMMAND_AT] = min(v[COMMAND_AT], max(clock + 1, ready))
 
 
 @_inlined
@@ -537,37 +686,61 @@ def _choose_drain(rules: Rules, s: State) -> None:
 
 
 @_inlined
+def _movable(
+    rules: Rules, s: State, banks: Ints, ends: tuple[int, int], known: tuple[int, int]
+) -> int:
+    """Oldest entry of the read or write queue whose bank queue has room, or -1.
+
+    The bank queues of all entries before ``v[known[1]]`` are full, but perhaps that of the bank
+    ``v[known[0]]``, which was full when they were looked at.
+    """
+    v = s.scalar
+    head, size, start = v[ends[0]], v[ends[1]], v[known[1]]
+    bank = v[known[0]]
+    if bank >= 0:
+        v[known[0]] = -1
+        if s.length[bank] < rules.bank_queue:
+            for p in range(head, head + start):
+                if banks[p] == bank:
+                    # Its queue may have room for more than this one.
+                    if s.length[bank] + 1 < rules.bank_queue:
+                        v[known[0]] = bank
+                    return p - head
+    for p in range(head + start, head + size):
+        if s.length[banks[p]] < rules.bank_queue:
+            return p - head
+    v[known[1]] = size
+    return -1
+
+
+@_inlined
 def _schedule(rules: Rules, s: State, q: Stream, clock: int) -> bool:
     """Move the oldest request whose bank queue has room; whether there was one."""
     v = s.scalar
     _choose_drain(rules, s)
     place, write = -1, 0
     if v[DRAINING] > 0:
-        for p in range(v[WRITE_FROM], v[WRITES]):
-            i = s.write_queue[p]
-            if s.length[q.bank[i]] < rules.bank_queue:
-                place, write = p, 1
-                break
-        v[WRITE_FROM] = place if write else v[WRITES]
-        if not write:
+        place = _movable(rules, s, s.write_bank, (WRITE_HEAD, WRITES), (WRITE_FREED, WRITE_FROM))
+        if place < 0:
             return False
-        oldest: int = s.write_queue[place]
+        write = 1
+        first: int = v[WRITE_HEAD]
+        oldest: int = s.write_queue[first + place]
         if (
             s.filter[0, _bucket(q.block[oldest])]
             and _queued(s, q, q.block[oldest], q.bank[oldest], 0) >= 0
         ):
             # The older read comes first; reads go on until it is served.
             v[DRAINING] = 0
+            v[WRITE_FROM] = min(v[WRITE_FROM], place)
             place, write = -1, 0
         else:
             v[DRAINING] -= 1
     if not write:
-        for p in range(v[READ_FROM], v[READS]):
-            if s.length[q.bank[s.read_queue[p]]] < rules.bank_queue:
-                place = p
-                break
-        v[READ_FROM] = place if place >= 0 else v[READS]
+        place = _movable(rules, s, s.read_bank, (READ_HEAD, READS), (READ_FREED, READ_FROM))
     if place >= 0:
+        start = WRITE_FROM if write else READ_FROM
+        v[start] = v[start] - 1 if place < v[start] else place
         _enqueue(rules, s, q, clock, place, write)
     return place >= 0
 
@@ -643,11 +816,11 @@ def drain(rules: Rules, state: State, stream: Stream) -> None:
         _simulate(rules, state, stream, channel)
 
 
-@_kernel
+@_inlined
 def seek(
     rules: Rules, state: State, stream: Stream, link: Link, until: int, until_completion: bool
 ) -> None:
-    """Simulate all channels, in step, up to, not including, clock ``until``.
+    """Simulate all channels, up to, not including, clock ``until``.
 
     Completions are entered in ``link.calendar``. CLOCK of a channel is the next clock in which
     anything can happen there.
@@ -660,15 +833,34 @@ def seek(
         until: first clock not simulated.
         until_completion: stop before the first pending completion too.
     """
+    bound = min(until, link.marks[FIRST]) if until_completion else until
+    for c in range(state.scalar.shape[0]):
+        if state.scalar[c, CLOCK] < bound:
+            _seek(rules, state, stream, link, until, until_completion)
+            return
+
+
+@_kernel
+def _seek(
+    rules: Rules, state: State, stream: Stream, link: Link, until: int, until_completion: bool
+) -> None:
+    """What ``seek`` does once a channel has something to do.
+
+    No channel gets ahead of completions that another one may still have: data come a read's latency
+    after a command, but a request that waits may be accepted, and done with, in the next clock.
+    """
     mask = link.calendar.shape[0] - 1
     while True:
-        least, following, channel = NEVER, NEVER, 0
+        least, following, channel, own = NEVER, NEVER, 0, NEVER
         for c in range(state.scalar.shape[0]):
             clock = state.scalar[c, CLOCK]
+            waiting = state.scalar[c, NEXT] < state.scalar[c, COUNT]
+            promised = clock + (1 if waiting else rules.read_latency)
             if clock < least:
-                least, following, channel = clock, least, c
-            elif clock < following:
-                following = clock
+                following = min(following, own)
+                least, channel, own = clock, c, promised
+            else:
+                following = min(following, promised)
         bound = min(until, link.marks[FIRST]) if until_completion else until
         if least >= bound:
             return
@@ -676,7 +868,7 @@ def seek(
         q = _channel_stream(stream, channel)
         v = s.scalar
         v[CLOSED] = 0
-        bound = min(bound, following + 1)
+        bound = min(bound, following)
         clock = least
         while clock < bound:
             clock = _step(rules, s, q, clock)
@@ -701,12 +893,12 @@ def compact(state: State, stream: Stream, link: Link, channel: int) -> int:
     place, owner = link.place, link.owner[channel]
     for i in range(v[COUNT]):
         place[i] = i - v[NEXT]
-    for p in range(v[READS]):
+    for p in range(v[READ_HEAD], v[READ_HEAD] + v[READS]):
         _keep(q, place, s.read_queue[p])
-    for p in range(v[WRITES]):
+    for p in range(v[WRITE_HEAD], v[WRITE_HEAD] + v[WRITES]):
         place[s.write_queue[p]] = 0
     for bank in range(s.length.shape[0]):
-        for p in range(s.length[bank]):
+        for p in range(s.head[bank], s.head[bank] + s.length[bank]):
             _keep(q, place, s.queue[bank, p])
     left, next_left = 0, 0
     for i in range(v[COUNT]):
@@ -721,12 +913,12 @@ def compact(state: State, stream: Stream, link: Link, channel: int) -> int:
     for i in range(left):
         if q.follower[i] >= 0:
             q.follower[i] = place[q.follower[i]]
-    for p in range(v[READS]):
+    for p in range(v[READ_HEAD], v[READ_HEAD] + v[READS]):
         s.read_queue[p] = place[s.read_queue[p]]
-    for p in range(v[WRITES]):
+    for p in range(v[WRITE_HEAD], v[WRITE_HEAD] + v[WRITES]):
         s.write_queue[p] = place[s.write_queue[p]]
     for bank in range(s.length.shape[0]):
-        for p in range(s.length[bank]):
+        for p in range(s.head[bank], s.head[bank] + s.length[bank]):
             s.queue[bank, p] = place[s.queue[bank, p]]
     return left
 
@@ -753,7 +945,7 @@ def _move(q: Stream, owner: Ints, old: int, new: int) -> None:
     owner[new] = owner[old]
 
 
-@_kernel
+@_inlined
 def push(
     state: State,
     stream: Stream,
@@ -786,7 +978,7 @@ def push(
     return i
 
 
-@_kernel
+@_inlined
 def decode(pieces: Ints, groups: int, banks: int, block: int) -> tuple[int, int, int, int]:
     """Channel, block wrapped into the memory, bank within the channel, and row of a block.
 
