@@ -337,7 +337,7 @@ def _clock_seen(numbers: Numbers, now: int) -> int:
     return (now - numbers.path) * numbers.clocks // numbers.cycles
 
 
-@_kernel
+@_inlined
 def _deliver(
     queues: Queues, state: State, numbers: Numbers, detail: Detail, memory: Memory, now: int
 ) -> None:
@@ -419,7 +419,7 @@ def _active(queues: Queues, state: State, detail: Detail, engine: int) -> int:
     return command
 
 
-@_kernel
+@_inlined
 def _grant(queues: Queues, state: State, numbers: Numbers, detail: Detail, now: int) -> None:
     """What everything that runs gets in this cycle, and its cause."""
     engines = state.command.shape[0]
@@ -534,7 +534,7 @@ def _share_clocked(
                 state.cause[engine] = BANK
 
 
-@_kernel
+@_inlined
 def _serve_full(queues: Queues, state: State, numbers: Numbers, detail: Detail, now: int) -> int:
     """Full mode: accesses that start, bytes that move; ports left."""
     channels = numbers.channels
@@ -804,7 +804,7 @@ def _walking(detail: Detail, command: int) -> bool:
     return False
 
 
-@_kernel
+@_inlined
 def _look_ahead(numbers: Numbers, detail: Detail, memory: Memory, now: int, span: int) -> int:
     """Shorten ``span`` to the next completion that is seen, if there is one before its end."""
     if not _flying(detail):
