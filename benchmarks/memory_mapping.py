@@ -7,7 +7,8 @@ bandwidth). A pair of model and memory is memory-bound when the latency of the p
 heuristic is at least a tenth above the lower bound. All methods get the same number of evaluations
 of the game (``rl_mapper.baselines`` says what counts); latencies are simulated cycles. ``-p rl`` is
 the planner as users run it, its local search limited to ``--refine`` evaluations if that is given.
-The integer program that it may use besides is off: its time limit makes results vary.
+The integer program that it uses besides is off unless ``--program`` is given: it stops by the clock,
+so that results vary.
 With ``--evaluations 0`` the planners alone are measured. Pairs that the rows in ``--json`` have
 already are not measured again.
 """
@@ -129,6 +130,7 @@ class Effort:
         evaluations: of each method.
         refine: evaluations of local search in ``-p rl``; 0 is its default.
         time_limit_s: of the planners.
+        program: whether ``-p rl`` uses its integer program.
     """
 
     planners: bool
@@ -136,6 +138,7 @@ class Effort:
     evaluations: int
     refine: int
     time_limit_s: float
+    program: bool
 
 
 def measure(path: Path, memory: str, effort: Effort) -> Row | None:
@@ -187,7 +190,8 @@ def _planners(instance: Instance, effort: Effort, row: Row) -> float:
     """Measure the planners into ``row``; wall seconds of ``-p rl``."""
     graph, wall = instance.problem.graph, 0.0
     refine = (("evaluations", str(effort.refine)),) if effort.refine else ()
-    settings = {"greedy": (), "rl": (("program", "off"), *refine)}
+    program = ("program", "on" if effort.program else "off")
+    settings = {"greedy": (), "rl": (program, *refine)}
     for name, chosen in settings.items():
         options = PlanOptions("cycles", effort.time_limit_s, track_weights=True, settings=chosen)
         began, wall = process_time(), perf_counter()
@@ -248,13 +252,19 @@ def main() -> None:
     parser.add_argument("--evaluations", type=int, default=400)
     parser.add_argument("--refine", type=int, default=0)
     parser.add_argument("--time-limit", type=float, default=30.0)
+    parser.add_argument("--program", action="store_true")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--methods", help="names with ; between them; else all, and the planners")
     arguments = parser.parse_args()
     chosen = tuple(arguments.methods.split(";")) if arguments.methods else ()
     everything = (*methods(0), PUBLISHED) if arguments.evaluations and not chosen else chosen
     effort = Effort(
-        not chosen, everything, arguments.evaluations, arguments.refine, arguments.time_limit
+        not chosen,
+        everything,
+        arguments.evaluations,
+        arguments.refine,
+        arguments.time_limit,
+        arguments.program,
     )
     rows = _read(arguments.json)
     for path, memory in product(arguments.models, arguments.memories.split(",")):
