@@ -7,9 +7,8 @@ bandwidth). A pair of model and memory is memory-bound when the latency of the p
 heuristic is at least a tenth above the lower bound. All methods get the same number of evaluations
 of the game (``rl_mapper.baselines`` says what counts); latencies are simulated cycles. ``-p rl`` is
 the planner as users run it, its local search limited to ``--refine`` evaluations if that is given.
-The integer program that it uses besides is off unless ``--program`` is given: it stops by the clock,
-so that results vary.
-With ``--evaluations 0`` the planners alone are measured. Pairs that the rows in ``--json`` have
+The integer program that it uses besides is off unless ``--program`` is given: it stops by the
+clock, so that results vary. With ``--evaluations 0`` the planners alone are measured. Pairs that the rows in ``--json`` have
 already are not measured again.
 """
 
