@@ -8,8 +8,8 @@ heuristic is at least a tenth above the lower bound. All methods get the same nu
 of the game (``rl_mapper.baselines`` says what counts); latencies are simulated cycles. ``-p rl`` is
 the planner as users run it, its local search limited to ``--refine`` evaluations if that is given.
 The integer program that it uses besides is off unless ``--program`` is given: it stops by the
-clock, so that results vary. With ``--evaluations 0`` the planners alone are measured. Pairs that the rows in ``--json`` have
-already are not measured again.
+clock, so that results vary. With ``--evaluations 0`` the planners alone are measured. Pairs that
+the rows in ``--json`` have already are not measured again.
 """
 
 import argparse
