@@ -64,6 +64,7 @@ class Tile:
         rate: bytes moved per cycle.
         burst: least bytes moved at once.
         most_rows: rows of an image or a matrix that a tile has at most; 0 leaves it to the search.
+        partly: operators that cannot be cut small enough stay too large; else they are an error.
         sizes: tile sizes of single operators, ``conv1:rows=8;channels=32|fc*:columns=64``; such
             operators run in no chain.
     """
@@ -81,6 +82,7 @@ class Tile:
     rate: int = 16
     burst: int = 64
     most_rows: int = 0
+    partly: bool = False
     sizes: str = ""
 
     @classmethod
@@ -142,7 +144,7 @@ def _best(graph: Graph, memory: MemorySpec, options: Tile) -> Graph:
     network = Network(graph, options.track_weights)
     if not network.units:
         return graph
-    if memory.direct_dram:
+    if memory.direct_dram or options.partly:
         return _usual(network, memory, options)[1]
     capacity, whole = memory.capacity_bytes, max(demands(graph, memory), default=0)
     careful = CarefulTiles(network, _candidates(memory, options)[0][0])

@@ -32,8 +32,8 @@ PIPELINES = (
     default_pipeline(),
     default_pipeline("int8"),
     default_pipeline("int4"),
-    default_pipeline(None, Tile(capacity=800)),
-    default_pipeline("int8", Tile(capacity=1600)),
+    default_pipeline(None, Tile(capacity=800, partly=True)),
+    default_pipeline("int8", Tile(capacity=1600, partly=True)),
 )
 
 
@@ -111,7 +111,7 @@ def test_the_models_cover_views_spills_and_every_width() -> None:
 def test_tiles_of_a_value_that_others_cut_elsewhere(seed: int) -> None:
     """Seed 9 has pieces joined along one axis only; seed 15 a tile that reads a part of a join."""
     imported = imported_model(seed)
-    graph = run_pipeline(imported.graph, default_pipeline(None, Tile(capacity=800)))
+    graph = run_pipeline(imported.graph, default_pipeline(None, Tile(capacity=800, partly=True)))
     assert any(op.parent is not None for op in graph.operators)
     plan, memory = plan_tightly(graph, tracked=False)
     assert check_plan(graph, plan, memory) == ()
