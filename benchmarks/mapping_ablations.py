@@ -26,11 +26,9 @@ from time import process_time
 
 import numpy as np
 
-from benchmarks.memory_mapping import BANDWIDTH, MEMORIES, MEMORY_BOUND
+from benchmarks.mapping_pairs import MEMORIES, MEMORY_BOUND, prepare_pair
 from benchmarks.rows import append_row, read_rows
-from stowplan import api
 from stowplan.ir.check_plan import require_valid
-from stowplan.recipe import Recipe
 from stowplan.rl_mapper import baselines
 from stowplan.rl_mapper import network_model_kernels as model_layers
 from stowplan.rl_mapper.agents import best_of, search_play
@@ -172,16 +170,7 @@ def backed_plays(instance: Instance, network: Network, plays: int) -> Game:
 
 def measure(path: Path, memory: str, arguments: argparse.Namespace) -> Pair | None:
     """One pair, or None when it is not memory-bound."""
-    recipe = Recipe(
-        target="tpu-v4i",
-        overrides=(f"scratchpad.size={memory}", BANDWIDTH),
-        dims=(),
-        precision=None,
-        passes=None,
-        tile="never",
-        track_weights=True,
-    )
-    problem = api.prepare(path, recipe)
+    problem = prepare_pair(path, memory)
     instance = build_instance(problem.graph, problem.target)
     spec = problem.target.memory_spec(True)
 

@@ -18,14 +18,12 @@ from pathlib import Path
 from statistics import mean
 from time import monotonic, process_time
 
-from benchmarks.memory_mapping import BANDWIDTH, MEMORIES
-from stowplan import api
+from benchmarks.mapping_pairs import MEMORIES, prepare_pair
 from stowplan.ilp.mapping import bound_mapping
 from stowplan.ilp.mapping_instance import mapping_instance
 from stowplan.ilp.mapping_plan import mapping_plan
 from stowplan.ilp.milp import Limits
 from stowplan.ir.check_plan import require_valid
-from stowplan.recipe import Recipe
 from stowplan.rl_mapper.game import build_instance
 from stowplan.rl_mapper.heuristic import assign, heuristic_plan
 from stowplan.rl_mapper.mapping import OPEN_PROOF, simulated_cycles
@@ -76,16 +74,7 @@ class Row:
 
 def measure(path: Path, memory: str, seconds: float, known: dict[tuple[str, str], float]) -> Row:
     """One row."""
-    recipe = Recipe(
-        target="tpu-v4i",
-        overrides=(f"scratchpad.size={memory}", BANDWIDTH),
-        dims=(),
-        precision=None,
-        passes=None,
-        tile="never",
-        track_weights=True,
-    )
-    prepared = api.prepare(path, recipe)
+    prepared = prepare_pair(path, memory)
     graph, target = prepared.graph, prepared.target
     game = build_instance(graph, target)
     instance = mapping_instance(graph, target)

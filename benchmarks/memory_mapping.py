@@ -21,11 +21,10 @@ from pathlib import Path
 from statistics import mean
 from time import perf_counter, process_time
 
-from stowplan import api
+from benchmarks.mapping_pairs import MEMORIES, MEMORY_BOUND, prepare_pair
 from stowplan.ir.check_plan import require_valid
 from stowplan.passes.planner import PlanOptions
 from stowplan.planners import get_planner
-from stowplan.recipe import Recipe
 from stowplan.rl_mapper import baselines
 from stowplan.rl_mapper.agents import best_of, search_play
 from stowplan.rl_mapper.baselines import Outcome, replay
@@ -36,9 +35,6 @@ from stowplan.rl_mapper.network import Player, load_network
 from stowplan.rl_mapper.repacking import Start, repacked
 from stowplan.rl_mapper.search import SearchOptions
 
-MEMORIES = ("1MiB", "2MiB", "4MiB")
-BANDWIDTH = "dram.bytes_per_cycle=146"
-MEMORY_BOUND = 1.1
 SIMULATIONS = 8
 PLAYS = 50
 PUBLISHED = "published rules, evolution"
@@ -142,16 +138,7 @@ class Effort:
 
 def measure(path: Path, memory: str, effort: Effort) -> Row | None:
     """One row, or None when the pair is not memory-bound."""
-    recipe = Recipe(
-        target="tpu-v4i",
-        overrides=(f"scratchpad.size={memory}", BANDWIDTH),
-        dims=(),
-        precision=None,
-        passes=None,
-        tile="never",
-        track_weights=True,
-    )
-    problem = api.prepare(path, recipe)
+    problem = prepare_pair(path, memory)
     instance = build_instance(problem.graph, problem.target)
     row = Row(path.stem, memory, instance.decisions, instance.bound_cycles, {}, {}, 0.0)
     began = process_time()

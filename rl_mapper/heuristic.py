@@ -17,11 +17,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stowplan.ir.plan import DirectAccess, Plan, Residency, Transfer, TransferKind
-from stowplan.passes.assemble import plan_in_order
+from stowplan.ir.plan import Plan, Residency, Transfer, TransferKind
 from stowplan.rl_mapper import game_kernels as kernels
 from stowplan.rl_mapper.game import COPY, DROP, LOOKBACK_STEPS, NOCOPY, ON_CHIP, Instance
-from stowplan.rl_mapper.mapping import OPEN_PROOF
+from stowplan.rl_mapper.mapping import OPEN_PROOF, plan_of_stays
 
 OVERLAP_RATIOS = (1.5, 1.0, 2.0, 4.0)
 """Elapsed spare time over copy time of the windows tried, the preferred one first."""
@@ -68,8 +67,7 @@ def assign(instance: Instance) -> Assignment:
 
 def heuristic_plan(instance: Instance, assignment: Assignment, planner: str = "rl") -> Plan:
     """The plan with the heuristic's own addresses and windows."""
-    problem = instance.problem
-    names = [storage.name for storage in problem.storages]
+    names = [storage.name for storage in instance.problem.storages]
     residencies = [
         Residency(names[s.storage], s.start, s.end, s.address, s.reserved) for s in assignment.stays
     ]
@@ -82,21 +80,7 @@ def heuristic_plan(instance: Instance, assignment: Assignment, planner: str = "r
         for s in assignment.stays
         if s.store is not None
     ]
-    accesses = [
-        DirectAccess(names[row[kernels.STORAGE]], int(row[kernels.STEP]))
-        for row, wish in zip(instance.rules.decision, assignment.wishes, strict=True)
-        if wish == DROP
-    ]
-    return plan_in_order(
-        problem,
-        instance.target,
-        instance.order,
-        residencies,
-        transfers,
-        accesses,
-        OPEN_PROOF,
-        planner,
-    )
+    return plan_of_stays(instance, assignment.wishes, residencies, transfers, OPEN_PROOF, planner)
 
 
 def saved_cycles(instance: Instance) -> np.ndarray:

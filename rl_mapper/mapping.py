@@ -1,5 +1,6 @@
 """From a finished play to a plan, and what the plan costs under each model of latency."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stowplan.errors import InternalError
@@ -24,12 +25,23 @@ def plan_of(game: Game, planner: str = "rl", proof: Proof = OPEN_PROOF) -> Plan:
     """
     if not game.done:
         raise InternalError("the play is not finished, so it is no plan yet")
-    instance = game.instance
-    problem = instance.problem
     residencies, transfers = _stays(game)
+    return plan_of_stays(game.instance, game.actions, residencies, transfers, proof, planner)
+
+
+def plan_of_stays(
+    instance: Instance,
+    actions: kernels.Ints,
+    residencies: Sequence[Residency],
+    transfers: Sequence[Transfer],
+    proof: Proof,
+    planner: str,
+) -> Plan:
+    """The plan with these stays, in the instance's order; what ``actions`` drop is in DRAM."""
+    problem = instance.problem
     accesses = [
         DirectAccess(problem.storages[row[kernels.STORAGE]].name, int(row[kernels.STEP]))
-        for row, action in zip(instance.rules.decision, game.actions, strict=True)
+        for row, action in zip(instance.rules.decision, actions, strict=True)
         if action == DROP
     ]
     return plan_in_order(
