@@ -7,7 +7,6 @@ outside lies in DRAM, and what others read later must get there.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import prod
 
 from stowplan.ir.graph import Graph, Interval, Role
 from stowplan.ir.memory import MemorySpec
@@ -16,8 +15,7 @@ from stowplan.passes.greedy_gaps import Timeline, furthest_next_use, timeline
 from stowplan.passes.in_place import replaceable
 from stowplan.passes.problem import PlanningProblem
 from stowplan.passes.takeovers import takeovers
-from stowplan.passes.tiling.boxes import Box, extents, full
-from stowplan.passes.tiling.grids import SUM_BYTES
+from stowplan.passes.tiling.boxes import Box, full
 from stowplan.passes.tiling.network import Network, Unit
 from stowplan.passes.tiling.pieces import Job, Pieces
 
@@ -219,8 +217,8 @@ class _Rows:
     def _begun(self, job: Job) -> int:
         """A new storage for sums that are not complete yet."""
         self._sums = len(self.storages)
-        elements = prod(extents(job.box))
-        self.storages.append(Storage("", elements * SUM_BYTES, False, False, False))
+        size = self._network.partial_bytes(job.unit, job.box)
+        self.storages.append(Storage("", size, False, False, False))
         self.parents.append(job.unit.operator.outputs[0])
         return self._sums
 

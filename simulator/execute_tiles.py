@@ -9,6 +9,10 @@ result is the whole model's bit for bit.
 Tiles that add only some terms of their sums are proved without adding: what such a tile was given
 is kept aside, and its sums hold a fingerprint that no other tile writes. The tile that completes
 the sums computes them from all that was kept, unless the fingerprint it finds is another.
+
+Tiles that look through some rows of a table run on these, and overwrite what they find there with
+the elements that are no poison: those whose index is one of the rows. An element that is poison
+in the table itself stays what the first tile made it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -21,7 +25,7 @@ import numpy as np
 from stowplan.errors import ModelError
 from stowplan.ir.graph import Graph, Operator, Role, Tensor
 from stowplan.simulator.execute_kernels import Array, Kernel, Kernels, Port
-from stowplan.targets.tile_operands import terms_of
+from stowplan.targets.tile_operands import picks, terms_of
 
 _POISON_BYTE = 0xFF
 
@@ -115,6 +119,70 @@ class PartKernel(Kernel):
         return {self.sums: after}
 
 
+@dataclass(frozen=True, slots=True)
+class PickKernel(Kernel):
+    """A tile operator that picks what it finds in some rows of a table.
+
+    Attributes:
+        tile: the tile as if it had all rows.
+        picked: what holds the elements picked so far.
+        box: region of the parent's result.
+        first: no tile has picked elements before it.
+        last: it completes them.
+        blank: the parent's operands, all poison; shared by all its tiles.
+    """
+
+    tile: TileKernel
+    picked: Port
+    box: tuple[slice, ...]
+    first: bool
+    last: bool
+    blank: dict[str, Array] = field(compare=False)
+
+    def input_shapes(self, graph: Graph) -> tuple[tuple[int, ...], ...]:
+        """Shapes of the pieces and of the elements picked so far."""
+        return tuple(graph.tensor[port.tensor].shape for port in self.inputs)
+
+    def run(self, values: Mapping[str, Array]) -> dict[str, Array]:
+        """The elements picked so far, or pieces of the result once they are complete."""
+        found = self._found(values)
+        poison = _poisoned(found.shape, found.dtype)
+        before = poison if self.first else values[self.picked.tensor]
+        kept = (_bits(found) == _bits(poison)).all(axis=-1)
+        merged = np.where(kept, before, found)
+        if not self.last:
+            return {self.picked.tensor: merged}
+        return {port.tensor: self._piece(port, merged) for port in self.outputs}
+
+    def _found(self, values: Mapping[str, Array]) -> Array:
+        """The tile's region of the parent's result, poison where these rows do not matter."""
+        if not self.blank:
+            self.blank.update(self.tile.unknown())
+        self.tile.fill(self.blank, values)
+        parent = Kernel(self.session, self.tile.whole, self.tile.results)
+        (result,) = parent.run(self.blank).values()
+        for port in self.tile.inputs:
+            tensor = self.tile.graph.tensor[port.tensor]
+            part = self.blank[whole_name(tensor)]
+            part[region_of(tensor)] = _poisoned((), part.dtype)
+        return np.array(result[self.box], order="C")
+
+    def _piece(self, port: Port, merged: Array) -> Array:
+        """What of the tile's region a piece of the result holds."""
+        region = region_of(self.tile.graph.tensor[port.tensor]) or self.box
+        within = tuple(
+            slice(side.start - own.start, side.stop - own.start)
+            for side, own in zip(region, self.box, strict=True)
+        )
+        return np.array(merged[within], order="C")
+
+
+def _bits(value: Array) -> Array:
+    """Bytes of each element, along a further dimension."""
+    flat = np.ascontiguousarray(value).view(np.uint8)
+    return flat.reshape(*value.shape, value.dtype.itemsize)
+
+
 def _fingerprint(name: str, before: Array) -> Array:
     """Numbers that depend on the sums' name and what they held before."""
     seed = sha256(name.encode() + before.tobytes()).digest()
@@ -132,14 +200,51 @@ def compile_all(kernels: Kernels, graph: Graph) -> dict[str, Kernel]:
     whole = {name: kernels.compile(operator) for name, operator in parents.items()}
     found: dict[str, Kernel] = {}
     kept: dict[str, tuple[dict[str, Array], Array]] = {}
+    plain = _plain(graph)
+    blank: dict[str, dict[str, Array]] = {}
     for op in graph.operators:
         if op.parent is None:
             found[op.name] = kernels.compile(op)
             continue
         tile = _tile(graph, op, whole[op.parent])
         terms = terms_of(op)
-        found[op.name] = tile if terms is None else _part(graph, op, tile, terms, kept)
+        if terms is None:
+            found[op.name] = tile
+        elif op.parent in plain:
+            found[op.name] = _pick(op, tile, terms, blank.setdefault(op.parent, {}))
+        else:
+            found[op.name] = _part(graph, op, tile, terms, kept)
     return found
+
+
+def _plain(graph: Graph) -> set[str]:
+    """Operators whose tiles pick elements of a table and do nothing else to them."""
+    tiles = [op for op in graph.operators if op.parent is not None and picks(op)]
+    found = {op.parent for op in tiles if op.parent is not None}
+    for op in tiles:
+        lower, _, _ = terms_of(op) or (0, 0, 0)
+        if op.parent is not None and (op.prologue or len(op.epilogue) != (lower > 0)):
+            found.discard(op.parent)
+    return found
+
+
+def _pick(
+    op: Operator, tile: TileKernel, terms: tuple[int, int, int], blank: dict[str, Array]
+) -> PickKernel:
+    first, last = terms[0] == 0, terms[1] == terms[2]
+    name = op.inputs[-1] if not first else op.outputs[0]
+    port = Port(name, name, tile.results[0].dtype)
+    return PickKernel(
+        session=tile.session,
+        inputs=tile.inputs + (port,) * (not first),
+        outputs=tile.outputs if last else (port,),
+        tile=tile,
+        picked=port,
+        box=tuple(slice(*side) for side in op.region or ()),
+        first=first,
+        last=last,
+        blank=blank,
+    )
 
 
 def _part(

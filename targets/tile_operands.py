@@ -6,7 +6,9 @@ another; likewise ``tile_outputs``.
 
 Where the sums of a product are cut, attribute ``tile_terms`` holds ``(lower, upper, all)``: the
 interval of terms this tile adds, of how many. A tile that is not the first has the sums so far as
-its last input, one that is not the last writes the sums and nothing else.
+its last input, one that is not the last writes the sums and nothing else. With attribute
+``tile_picks`` the terms are the rows of a table, and instead of sums such tiles pass on what was
+picked so far: each overwrites elements whose index is one of its rows and leaves the others.
 """
 
 from collections.abc import Iterator
@@ -51,6 +53,11 @@ def terms_of(operator: Operator) -> tuple[int, int, int] | None:
         return None
     lower, upper, terms = (int(each) for each in value)
     return lower, upper, terms
+
+
+def picks(operator: Operator) -> bool:
+    """Whether a tile picks its elements from some of the rows of a table rather than adds terms."""
+    return operator.attribute("tile_picks") is not None
 
 
 def spread(

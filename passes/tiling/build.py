@@ -7,14 +7,13 @@ reads the pieces its regions meet and writes those inside its own.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from stowplan.ir.dtypes import DType
 from stowplan.ir.graph import Attribute, Graph, Operator, Tensor
 from stowplan.passes.in_place import replaceable
 from stowplan.passes.kinds import REINTERPRETATIONS
 from stowplan.passes.tiling.boxes import Box, extents, full
 from stowplan.passes.tiling.choose import Group
 from stowplan.passes.tiling.grids import jobs_of_grid
-from stowplan.passes.tiling.network import Network
+from stowplan.passes.tiling.network import Network, partial_name
 from stowplan.passes.tiling.pieces import Job, Pieces
 from stowplan.passes.tiling.slabs import Steps
 from stowplan.passes.tiling.stripes import stripe_chain
@@ -121,7 +120,7 @@ class _Builder:
     """Makes tile operators one after another; mutable.
 
     Attributes:
-        sums: tensors that hold sums which are not complete yet.
+        sums: tensors that hold sums which are not complete yet, or elements picked so far.
     """
 
     def __init__(self, network: Network, pieces: Pieces, sunk: frozenset[str]) -> None:
@@ -143,8 +142,10 @@ class _Builder:
         epilogue = op.epilogue
         if job.terms is not None:
             attributes["tile_terms"] = (*job.terms, job.unit.terms)
-            epilogue = ("Add",) * (not job.first) + op.epilogue * job.last
-            sums = self._sums(job, f"{op.name}@{number}:sums")
+            attributes |= {"tile_picks": 1} if job.unit.picks else {}
+            joined = "Where" if job.unit.picks else "Add"
+            epilogue = (joined,) * (not job.first) + op.epilogue * job.last
+            sums = self._sums(job, f"{op.name}@{number}:{partial_name(job.unit)}")
             if not job.first:
                 inputs.append(sums.name)
                 shapes += _described(1, job.box)
@@ -188,11 +189,9 @@ class _Builder:
         return names, shapes
 
     def _sums(self, job: Job, name: str) -> Tensor:
-        """The tensor that holds what the parts before this one have added up."""
+        """The tensor that holds what the parts before this one have added up or picked."""
         if job.first:
-            made = self._network.graph.tensor[job.unit.operator.outputs[0]].dtype
-            dtype = DType.FLOAT32 if made.is_float else DType.INT32
-            self.sums.append(Tensor(name, extents(job.box), dtype))
+            self.sums.append(Tensor(name, extents(job.box), job.unit.partial))
         return self.sums[-1]
 
 

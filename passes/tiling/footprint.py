@@ -38,6 +38,7 @@ class Footprint:
         terms: along which the sums of a product may be cut, as extent of that dimension.
         parts: per operand of the product, its region for some of the terms; empty when sums are
             not cut.
+        picks: the terms are not added: every element of the result is picked from one of them.
         columns: dimension of the result that lies along the columns of an array; None when the
             operator is no product that fills one.
         taps: terms of a sum per step along ``terms``.
@@ -49,6 +50,7 @@ class Footprint:
     parts: tuple[PartNeed, ...] = ()
     columns: int | None = None
     taps: int = 1
+    picks: bool = False
 
 
 def footprint(graph: Graph, op: Operator) -> Footprint | None:
@@ -438,7 +440,10 @@ def _part(axis: int, before: int, extent: int) -> Need:
 
 
 def _gather(graph: Graph, op: Operator) -> Footprint | None:
-    """Rows of a table [..., V, ...] picked by an operand of indices: all rows may be picked."""
+    """Rows of a table [..., V, ...] picked by an operand of indices: all rows may be picked.
+
+    Tiles may look through some of the rows each: those an index picks overwrite what is there.
+    """
     if len(op.inputs) != 2:
         return None
     table, indices = (graph.tensor[name].shape for name in op.inputs)
@@ -446,11 +451,19 @@ def _gather(graph: Graph, op: Operator) -> Footprint | None:
     if len(graph.tensor[op.outputs[0]].shape) != len(table) - 1 + rank:
         return None
 
-    def data(box: Box) -> Box:
-        return (*box[:axis], (0, table[axis]), *box[axis + rank :])
+    def data(box: Box, rows: Interval) -> Box:
+        return (*box[:axis], rows, *box[axis + rank :])
 
-    count = len(table) - 1 + rank
-    return Footprint(_all_but(count), (data, lambda box: box[axis : axis + rank]))
+    def picked(box: Box, rows: Interval) -> Box:
+        return box[axis : axis + rank]
+
+    return _picked(_all_but(len(table) - 1 + rank), (data, picked), table[axis])
+
+
+def _picked(splittable: frozenset[int], parts: tuple[PartNeed, ...], rows: int) -> Footprint:
+    """A look-up whose table is cut along the dimension its indices run over."""
+    needs = tuple(_all_terms(part, rows) for part in parts)
+    return Footprint(splittable, needs, rows, parts, picks=True)
 
 
 def _expand(graph: Graph, op: Operator) -> Footprint | None:

@@ -18,13 +18,11 @@ import numpy as np
 from stowplan.ir.graph import Role
 from stowplan.passes.tiling.boxes import Box, cut_evenly, extents, full
 from stowplan.passes.tiling.costs import Budget, Integers, product_of
-from stowplan.passes.tiling.network import Network, Unit
+from stowplan.passes.tiling.network import Network, Unit, partial_name
 from stowplan.passes.tiling.pieces import Job
 
 TERMS = -1
 """Stands for the sums among the dimensions that are cut."""
-SUM_BYTES = 4
-"""Of one sum that is not complete yet: a 32-bit integer or float."""
 DEPTH = 3
 """Dimensions cut at once, unless that does not fit."""
 TRIED = 8
@@ -222,7 +220,10 @@ class _Search:
         lengths = [-(-e // counts.get(a, 1)) for a, (_, e) in enumerate(self.whole)]
         outputs = self.unit.operator.outputs
         if counts.get(TERMS, 1) > 1:
-            yield f"{outputs[0]}:sums", prod(lengths) * SUM_BYTES
+            yield (
+                f"{outputs[0]}:{partial_name(self.unit)}",
+                network.partial_bytes(self.unit, full(lengths)),
+            )
         for position, name in enumerate(outputs):
             shape = network.graph.tensor[name].shape if position else lengths
             yield name, network.bytes_of(name, full(shape))
@@ -331,7 +332,8 @@ class _Lattice:
             sides = [np.asarray(extent) for extent in tensor.shape] if position else made
             total = total + budget.taken(tensor, sides)
         if TERMS in self._counts:
-            sums = budget.rounded(product_of(made) * SUM_BYTES)
+            bits = search.unit.partial.bits
+            sums = budget.rounded(-(-product_of(made) * bits // 8))
             total = total + np.where(self._counts[TERMS] > 1, sums, 0)
         return total
 

@@ -3,10 +3,12 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 
+from stowplan.ir.dtypes import DType
 from stowplan.ir.graph import Graph, Interval, Operator, Role, Tensor
-from stowplan.passes.tiling.boxes import Box, bytes_of, full, hull
-from stowplan.passes.tiling.footprint import Need, PartNeed, footprint, whole
+from stowplan.passes.tiling.boxes import Box, bytes_of, extents, full, hull
+from stowplan.passes.tiling.footprint import Footprint, Need, PartNeed, footprint, whole
 from stowplan.passes.tiling.views import copied, view_needs
 
 
@@ -40,6 +42,8 @@ class Unit:
         parts: regions of the product's operands for some of the terms.
         columns: dimension of the result along an array's columns, if it is a product.
         taps: terms of a sum per step along ``terms``.
+        partial: element type of results for some of the terms.
+        picks: these hold elements picked so far rather than sums.
         form: equal for units that tiles cut alike.
     """
 
@@ -53,6 +57,8 @@ class Unit:
     parts: tuple[PartNeed, ...] = ()
     columns: int | None = None
     taps: int = 1
+    partial: DType = DType.FLOAT32
+    picks: bool = False
     form: tuple[object, ...] = ()
 
     def need(self, operand: int, box: Box, terms: Interval | None = None) -> Box | None:
@@ -85,6 +91,11 @@ class Unit:
             known = found.get(source.tensor)
             found[source.tensor] = region if known is None else hull(known, region)
         return found
+
+
+def partial_name(unit: Unit) -> str:
+    """What tensors of results for some of the terms are called."""
+    return "picked" if unit.picks else "sums"
 
 
 class Network:
@@ -165,8 +176,23 @@ class Network:
             parts=() if found is None else found.parts,
             columns=None if found is None else found.columns,
             taps=1 if found is None else found.taps,
+            partial=self._partial(op, found),
+            picks=found is not None and found.picks,
             form=self._form(op, splittable, sources) if not views else (index,),
         )
+
+    def _partial(self, op: Operator, found: Footprint | None) -> DType:
+        """32 bits for sums; what is picked has the type of the table."""
+        if found is None:
+            return DType.FLOAT32
+        if found.picks:
+            return self.graph.tensor[op.inputs[0]].dtype
+        made = self.graph.tensor[op.outputs[0]].dtype
+        return DType.FLOAT32 if made.is_float else DType.INT32
+
+    def partial_bytes(self, unit: Unit, box: Box) -> int:
+        """Bytes of a unit's result for some of the terms."""
+        return -(-prod(extents(box)) * unit.partial.bits // 8)
 
     def _form(
         self, op: Operator, splittable: frozenset[int], sources: Sequence[Source]
