@@ -2,12 +2,13 @@
 
 ``0-12/12@2.2;12;13:1x4.2x2`` says: units 0 to 11 run as a chain in 12 stripes, its two results cut
 along dimension 2; unit 12 runs whole; unit 13 in 4 x 2 tiles, along dimension 1 in the outer loop.
-A last loop ``kx3`` cuts the sums of a product in 3 parts.
+A last loop ``kx3`` cuts the sums of a product in 3 parts. ``0-12/8@2.2/3@3.3`` is a chain in 3
+panels along dimension 3, one after the other, each of them in 8 stripes along dimension 2.
 """
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from stowplan.errors import UsageError
@@ -19,7 +20,8 @@ from stowplan.passes.tiling.costs import ChainCost
 from stowplan.passes.tiling.grids import TERMS, Grid
 from stowplan.passes.tiling.network import Network, Unit
 
-_GROUP = re.compile(r"(\d+)(?:-(\d+)/(\d+)@(\d+(?:\.\d+)*)|:((?:\d+|k)x\d+(?:\.(?:\d+|k)x\d+)*))?")
+_ALONG = r"/(\d+)@(\d+(?:\.\d+)*)"
+_GROUP = re.compile(rf"(\d+)(?:-(\d+){_ALONG}(?:{_ALONG})?|:((?:\d+|k)x\d+(?:\.(?:\d+|k)x\d+)*))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +31,11 @@ class Cut:
     Attributes:
         first: index of the first unit.
         last: one past the index of the last unit.
-        stripes: of a chain of several units.
+        stripes: of a chain of several units, in every panel.
         axes: of a chain, the dimension cut of each result no unit of it reads, in order.
         grid: of a single unit, (dimension, tiles along it), outermost loop first.
+        panels: of a chain.
+        across: of a chain in several panels, the dimension they cut of each such result.
     """
 
     first: int
@@ -39,13 +43,19 @@ class Cut:
     stripes: int = 1
     axes: tuple[int, ...] = ()
     grid: tuple[tuple[int, int], ...] = ()
+    panels: int = 1
+    across: tuple[int, ...] = ()
 
     def __str__(self) -> str:
         if self.last > self.first + 1:
-            axes = ".".join(map(str, self.axes))
-            return f"{self.first}-{self.last}/{self.stripes}@{axes}"
+            panels = _along(self.panels, self.across) if self.panels > 1 else ""
+            return f"{self.first}-{self.last}{_along(self.stripes, self.axes)}{panels}"
         grid = ".".join(f"{'k' if a == TERMS else a}x{count}" for a, count in self.grid)
         return f"{self.first}:{grid}" if grid else str(self.first)
+
+
+def _along(count: int, axes: tuple[int, ...]) -> str:
+    return f"/{count}@{'.'.join(map(str, axes))}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,18 +106,26 @@ def _parsed(part: str) -> Cut:
     if match is None:
         raise UsageError(
             f"tile-groups: {part!r} is no group: expected 0-12/12@2 (a chain of units 0 to 11 in "
-            "12 stripes along dimension 2), 13:1x4 (4 tiles along dimension 1) or 13"
+            "12 stripes along dimension 2), 0-12/12@2/3@3 (3 panels of them along dimension 3), "
+            "13:1x4 (4 tiles along dimension 1) or 13"
         )
-    first, last, stripes, axes, grid = match.groups()
+    first, last, stripes, axes, panels, across, grid = match.groups()
     if last is not None:
-        cut = Cut(int(first), int(last), int(stripes), tuple(map(int, axes.split("."))))
+        cut = Cut(int(first), int(last), int(stripes), _axes(axes))
+        if panels is not None:
+            cut = replace(cut, panels=int(panels), across=_axes(across))
     else:
         loops = [loop.split("x") for loop in grid.split(".")] if grid else []
-        counts = tuple((TERMS if a == "k" else int(a), int(count)) for a, count in loops)
-        cut = Cut(int(first), int(first) + 1, grid=counts)
-    if cut.last <= cut.first or cut.stripes < 1 or any(count < 1 for _, count in cut.grid):
-        raise UsageError(f"tile-groups: {part!r}: no units, stripes or tiles")
+        tiles = tuple((TERMS if a == "k" else int(a), int(count)) for a, count in loops)
+        cut = Cut(int(first), int(first) + 1, grid=tiles)
+    counts = (cut.stripes, cut.panels, *(count for _, count in cut.grid))
+    if cut.last <= cut.first or min(counts) < 1:
+        raise UsageError(f"tile-groups: {part!r}: no units, stripes, panels or tiles")
     return cut
+
+
+def _axes(text: str) -> tuple[int, ...]:
+    return tuple(map(int, text.split(".")))
 
 
 def groups_of(network: Network, cuts: Sequence[Cut]) -> tuple[Group, ...]:
@@ -141,13 +159,16 @@ def group_of(network: Network, cut: Cut) -> Group:
             raise UsageError(f"tile-groups: {cut}: tiles of this unit cannot be cut so")
         return Group(units, grid=Grid(cut.grid, again_bytes=0, needed_bytes=0))
     results = sinks(units)
-    if len(results) != len(cut.axes):
-        raise UsageError(f"tile-groups: {cut}: {len(results)} results leave the chain")
     ranks = [len(network.graph.tensor[name].shape) for name in results]
-    if any(axis >= rank for axis, rank in zip(cut.axes, ranks, strict=True)):
-        raise UsageError(f"tile-groups: {cut}: a result has no such dimension")
-    axes = tuple(sorted(zip(results, cut.axes, strict=True)))
-    return Group(units, chain=ChainCost(cut.stripes, axes, again_bytes=0, working_bytes=0))
+    loops = []
+    for along in (cut.axes, cut.across) if cut.panels > 1 else (cut.axes,):
+        if len(results) != len(along):
+            raise UsageError(f"tile-groups: {cut}: {len(results)} results leave the chain")
+        if any(axis >= rank for axis, rank in zip(along, ranks, strict=True)):
+            raise UsageError(f"tile-groups: {cut}: a result has no such dimension")
+        loops.append(tuple(sorted(zip(results, along, strict=True))))
+    across = loops[1] if cut.panels > 1 else ()
+    return Group(units, chain=ChainCost(cut.stripes, loops[0], 0, 0, cut.panels, across))
 
 
 def cut_of(group: Group) -> Cut:
@@ -156,8 +177,16 @@ def cut_of(group: Group) -> Cut:
     if group.chain is None:
         looped = () if group.grid is None else group.grid.counts
         return Cut(first, last, grid=tuple((a, n) for a, n in looped if n > 1))
-    axes = dict(group.chain.axes)
-    return Cut(first, last, group.chain.stripes, tuple(axes[name] for name in sinks(group.units)))
+    chain, results = group.chain, sinks(group.units)
+    axes, across = dict(chain.axes), dict(chain.across)
+    return Cut(
+        first,
+        last,
+        chain.stripes,
+        tuple(axes[name] for name in results),
+        panels=chain.panels,
+        across=tuple(across[name] for name in results if name in across),
+    )
 
 
 def sinks(units: Sequence[Unit]) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from stowplan.passes.tiling.grids import jobs_of_grid
 from stowplan.passes.tiling.network import Network, partial_name
 from stowplan.passes.tiling.pieces import Job, Pieces
 from stowplan.passes.tiling.slabs import Steps
-from stowplan.passes.tiling.stripes import stripe_chain
+from stowplan.passes.tiling.stripes import chain_tiles
 
 
 def jobs_of(network: Network, groups: Sequence[Group]) -> list[Job]:
@@ -31,17 +31,10 @@ def _jobs(network: Network, group: Group) -> Iterator[Job]:
         one = (Job(unit, whole),)
         yield from one if group.grid is None else jobs_of_grid(unit, whole, group.grid)
         return
-    count = group.chain.stripes
-    fractions = [i / count for i in range(count + 1)]
-    found = stripe_chain(network, group.units, dict(group.chain.axes), fractions)
-    if found is None:
-        yield from (Job(unit, network.whole(unit)) for unit in group.units)
-        return
-    for stripe in range(count):
-        for unit in group.units:
-            part = found.box(network.whole(unit), unit.operator.outputs[0], stripe)
-            if part is not None:
-                yield Job(unit, part)
+    tiles = chain_tiles(network, group.units, group.chain.loops)
+    if tiles is None:
+        tiles = ((unit, network.whole(unit)) for unit in group.units)
+    yield from (Job(unit, part) for unit, part in tiles)
 
 
 def build(

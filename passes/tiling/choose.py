@@ -6,7 +6,7 @@ Groups are runs of consecutive units. ``best[j]`` is the least cost of the first
 
 where ``cost(i, j)`` is that of units ``i .. j - 1`` as one group: read-again bytes of its stripes
 or tiles, plus what the results that leave the group spill. A group of one unit is cut by a grid of
-tiles, a longer one in stripes along one dimension.
+tiles, a longer one in stripes of rows, and where that is cheaper in panels of columns as well.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -21,7 +21,8 @@ PATIENCE = 4
 """Units by which a chain is extended in vain before the search gives up on it."""
 _CHOICES = 2
 _UNKNOWN = 1 << 62
-_STRIPES = tuple(sorted({n * 2**k for n in (2, 3, 5, 7) for k in range(10)}))
+_STRIPES = tuple(sorted({n << k for n in (2, 3, 5, 7) for k in range(10)}))
+PANELS = (1, *(n for n in _STRIPES if n <= 64))
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,7 @@ def choose(
     shares: Sequence[float],
     fuse: bool = True,
     alone: Collection[int] = (),
+    panels: Sequence[int] = (1,),
 ) -> tuple[Group, ...]:
     """The cheapest groups.
 
@@ -56,6 +58,7 @@ def choose(
         shares: of the budget that each unit may take.
         fuse: take chains; otherwise each unit alone.
         alone: indices of units that no chain may hold.
+        panels: rising numbers of panels that a chain may run in.
     """
     network = meter.network
     units = network.units
@@ -72,7 +75,7 @@ def choose(
         if start + singles[i][0] < best[i + 1][0]:
             best[i + 1] = (start + singles[i][0], singles[i][1])
         last = next((j for j in range(i, len(units)) if j in alone), len(units))
-        for j, cost, group in _chains(meter, budget, i, last, costs, shares):
+        for j, cost, group in _chains(meter, budget, i, last, costs, shares, panels):
             if start + cost < best[j][0]:
                 best[j] = (start + cost, group)
     return _walk_back(best)
@@ -114,15 +117,12 @@ def _chains(
     last: int,
     singles: Sequence[int],
     shares: Sequence[float],
+    panels: Sequence[int],
 ) -> list[tuple[int, int, Group]]:
-    """Chains of two and more units from ``start`` to ``last`` at most: (end, cost, group).
-
-    A longer chain takes at least as many stripes as a shorter one, so the search for its number
-    begins there, and no chain is measured whose weights alone would cost more than it saves.
-    """
+    """Chains of two and more units from ``start`` to ``last`` at most: (end, cost, group)."""
     found = []
     idle = 0
-    least = dict.fromkeys(range(_CHOICES), 0)
+    searches = [_Chain(meter, choice, panels) for choice in range(_CHOICES)]
     alone = singles[start]
     for end in range(start + 2, min(start + LONGEST_CHAIN, last) + 1):
         units = meter.network.units[start:end]
@@ -133,50 +133,91 @@ def _chains(
         idle += 1
         share = min(shares[start:end])
         narrowed = replace(budget, working_bytes=int(budget.working_bytes * share))
-        for choice in tuple(least):
-            if saved <= _least_cost(meter, budget, units, _STRIPES[least[choice]]):
-                continue
-            chain = _coarsest(meter, narrowed, units, choice, least[choice])
-            if chain is None:
-                del least[choice]
-                continue
-            least[choice] = _STRIPES.index(chain.stripes)
-            cost = chain.again_bytes + chain.stripes * len(units) * budget.tile_bytes
-            if cost < saved:
+        for search in searches:
+            cost, chain = search.cheapest(narrowed, units, saved)
+            if chain is not None:
                 found.append((end, cost + alone - saved, Group(units, chain=chain)))
                 idle = 0
-        if not least or idle > PATIENCE:
+        if not any(search.least for search in searches) or idle > PATIENCE:
             break
     return found
 
 
-def _least_cost(meter: ChainMeter, budget: Budget, units: Sequence[Unit], stripes: int) -> int:
-    """What a chain in this many stripes costs at least."""
-    weights = 0 if meter.network.track_weights else meter.weight_bytes(units)
-    return weights * (stripes - 1) + stripes * len(units) * budget.tile_bytes
+class _Chain:
+    """The search for the cuts of ever longer chains along one choice of dimensions; mutable.
 
+    A longer chain takes at least as many stripes as a shorter one, so the search for its number
+    begins there, and no chain is measured whose weights alone would cost more than it saves.
 
-def _coarsest(
-    meter: ChainMeter, budget: Budget, units: Sequence[Unit], choice: int, least: int
-) -> ChainCost | None:
-    """The fewest stripes whose working set fits, along the ``choice``-th preferred dimension."""
-    axes = _sink_axes(meter.network, units, choice)
-    if axes is None:
+    Attributes:
+        least: per number of panels that may still fit, where in the ladder its stripes begin.
+    """
+
+    def __init__(self, meter: ChainMeter, choice: int, panels: Sequence[int]) -> None:
+        self.least = dict.fromkeys(panels, 0)
+        self._meter, self._choice = meter, choice
+
+    def cheapest(
+        self, budget: Budget, units: Sequence[Unit], limit: int
+    ) -> tuple[int, ChainCost | None]:
+        """The cheapest chain that costs less than ``limit``, and its cost."""
+        best: ChainCost | None = None
+        for panels in tuple(self.least):
+            if limit <= self._least_cost(budget, units, panels):
+                continue
+            chain = self._coarsest(budget, units, panels)
+            if chain is None:
+                del self.least[panels]
+                continue
+            self.least[panels] = _STRIPES.index(chain.stripes)
+            cost = chain.again_bytes + chain.rounds * len(units) * budget.tile_bytes
+            if cost < limit:
+                limit, best = cost, chain
+            if chain.stripes == _STRIPES[0]:
+                break
+        return limit, best
+
+    def _least_cost(self, budget: Budget, units: Sequence[Unit], panels: int) -> int:
+        """What a chain in this many panels costs at least."""
+        weights = 0 if self._meter.network.track_weights else self._meter.weight_bytes(units)
+        rounds = _STRIPES[self.least[panels]] * panels
+        return weights * (rounds - 1) + rounds * len(units) * budget.tile_bytes
+
+    def _coarsest(self, budget: Budget, units: Sequence[Unit], panels: int) -> ChainCost | None:
+        """The fewest stripes whose working set fits."""
+        meter = self._meter
+        axes = _sink_axes(meter.network, units, self._choice)
+        if axes is None:
+            return None
+        shapes = {name: meter.network.graph.tensor[name].shape for name in axes}
+        loop = None
+        if panels > 1:
+            across = panel_axes(shapes, axes)
+            if across is None or panels > min(shapes[n][axis] for n, axis in across.items()):
+                return None
+            loop = across, panels
+        finest = min(shapes[name][axis] for name, axis in axes.items())
+        fewest = max(budget.stripes(shapes[name], axis) for name, axis in axes.items())
+        for stripes in _STRIPES[self.least[panels] :]:
+            if stripes > finest:
+                return None
+            if stripes < min(fewest, finest):
+                continue
+            cost = meter.cost(budget, units, axes, stripes, loop)
+            if cost is None:
+                return None
+            if cost.working_bytes <= budget.working_bytes:
+                return cost
         return None
-    shapes = {name: meter.network.graph.tensor[name].shape for name in axes}
-    finest = min(shapes[name][axis] for name, axis in axes.items())
-    fewest = max(budget.stripes(shapes[name], axis) for name, axis in axes.items())
-    for stripes in _STRIPES[least:]:
-        if stripes > finest:
-            return None
-        if stripes < min(fewest, finest):
-            continue
-        cost = meter.cost(budget, units, axes, stripes)
-        if cost is None:
-            return None
-        if cost.working_bytes <= budget.working_bytes:
-            return cost
-    return None
+
+
+def panel_axes(
+    shapes: Mapping[str, Sequence[int]], axes: Mapping[str, int]
+) -> Mapping[str, int] | None:
+    """Dimension that panels cut of each result: of a picture in stripes of rows, the columns."""
+    if any(axis < 2 or axis + 1 >= len(shapes[name]) for name, axis in axes.items()):
+        return None
+    return {name: axis + 1 for name, axis in axes.items()}
 
 
 def _sink_axes(network: Network, units: Sequence[Unit], choice: int) -> Mapping[str, int] | None:

@@ -7,6 +7,12 @@ For a chain in ``R`` stripes the model counts, in bytes,
 * a result that leaves the chain: written and read again, in the share by which it is too large to
   stay (``spilled``).
 
+A chain may run in ``P`` panels along another dimension, one after the other, each in ``R`` stripes.
+Then weights are read ``R P - 1`` times more, and per further panel
+
+* the columns that it shares with the panel before: written and read again for a result of the
+  chain, read again for an operand, unless all of them fit beside the working set.
+
 The working set is the most that is live at any unit of a stripe: stripes made and not yet read for
 the last time, halos kept for the next stripe, operands every stripe reads, and the next stripe of
 the chain's own inputs, so that it can be fetched meanwhile.
@@ -22,7 +28,7 @@ import numpy.typing as npt
 from stowplan.ir.graph import Role, Tensor
 from stowplan.passes.tiling.boxes import full
 from stowplan.passes.tiling.network import Network, Unit
-from stowplan.passes.tiling.stripes import Striping, stripe_chain
+from stowplan.passes.tiling.stripes import Loop, Striping, clash, stripe_chain
 
 Integers = npt.NDArray[np.int64]
 
@@ -131,16 +137,45 @@ class ChainCost:
     """A chain in stripes.
 
     Attributes:
-        stripes: how many.
+        stripes: how many, in every panel.
         axes: dimension cut of each result that leaves the chain.
-        again_bytes: weights read again.
+        again_bytes: weights and halos of panels moved again.
         working_bytes: working set.
+        panels: how many.
+        across: dimension that panels cut of each result that leaves the chain.
     """
 
     stripes: int
     axes: tuple[tuple[str, int], ...]
     again_bytes: int
     working_bytes: int
+    panels: int = 1
+    across: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def loops(self) -> tuple[Loop, ...]:
+        """The cuts, outermost first."""
+        stripes = dict(self.axes), self.stripes
+        return (stripes,) if self.panels == 1 else ((dict(self.across), self.panels), stripes)
+
+    @property
+    def rounds(self) -> int:
+        """Tiles of a unit."""
+        return self.stripes * self.panels
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """A chain cut along one dimension, judged in the middle.
+
+    Attributes:
+        striping: two of its stripes.
+        lengths: per tensor that is cut, the extent of a stripe, what it shares with the one before
+            included, and how much that is.
+    """
+
+    striping: Striping
+    lengths: Mapping[str, tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,11 +186,15 @@ class _Measured:
         peak_bytes: most bytes live at once, weights aside.
         weight_bytes: all weights of the chain.
         largest_bytes: all weights of one unit, the most there is.
+        shared_bytes: of the chain's results, what a panel shares with the one before.
+        again_bytes: of operands from outside, what a panel shares with the one before.
     """
 
     peak_bytes: int
     weight_bytes: int
     largest_bytes: int
+    shared_bytes: int = 0
+    again_bytes: int = 0
 
 
 class ChainMeter:
@@ -165,15 +204,32 @@ class ChainMeter:
         self.network = network
         self._alignment_bytes = alignment_bytes
         self._known: dict[tuple[object, ...], _Measured | None] = {}
+        self._sides: dict[tuple[object, ...], _Side | None] = {}
 
     def cost(
-        self, budget: Budget, units: Sequence[Unit], axes: Mapping[str, int], stripes: int
+        self,
+        budget: Budget,
+        units: Sequence[Unit],
+        axes: Mapping[str, int],
+        stripes: int,
+        panels: Loop | None = None,
     ) -> ChainCost | None:
-        """Cost of a chain in two or more stripes, judged at the middle; None if it has none."""
-        cut = tuple(sorted(axes.items()))
-        key = (units[0].index, len(units), cut, stripes)
+        """Cost of a chain in two or more stripes, judged at the middle; None if it has none.
+
+        Args:
+            budget: scratchpad it may take.
+            units: of the chain.
+            axes: dimension to cut of each result that leaves the chain.
+            stripes: how many.
+            panels: dimension that panels cut of each such result, and how many; two at least.
+        """
+        across, count = panels or ({}, 1)
+        cut, other = tuple(sorted(axes.items())), tuple(sorted(across.items()))
+        key = (units[0].index, len(units), cut, stripes, other, count)
         if key not in self._known:
-            self._known[key] = self._measure(units, axes, stripes)
+            sides = [self._side(units, axes, stripes)]
+            sides += [] if panels is None else [self._side(units, across, count)]
+            self._known[key] = self._measure(units, [s for s in sides if s], len(sides))
         found = self._known[key]
         if found is None:
             return None
@@ -181,25 +237,55 @@ class ChainMeter:
         if self.network.track_weights:
             again = min(again, max(0, working + again - budget.working_bytes))
             working += found.largest_bytes
-        return ChainCost(stripes, cut, again * (stripes - 1), working)
+        spare = max(0, budget.working_bytes - working)
+        halo = found.again_bytes + 2 * max(0, found.shared_bytes - spare)
+        total = again * (stripes * count - 1) + halo * (count - 1)
+        return ChainCost(stripes, cut, total, working, count, other)
 
     def weight_bytes(self, units: Sequence[Unit]) -> int:
         """Bytes of all weights the units read."""
         return sum(_weights(self.network, units).values())
 
+    def _side(self, units: Sequence[Unit], axes: Mapping[str, int], stripes: int) -> _Side | None:
+        key = (units[0].index, len(units), tuple(sorted(axes.items())), stripes)
+        if key not in self._sides:
+            middle = max(1, stripes // 2)
+            fractions = [(middle + i) / stripes for i in (-1, 0, 1)]
+            found = stripe_chain(self.network, units, axes, fractions)
+            self._sides[key] = None
+            if found is not None:
+                lengths = {name: _lengths(found, name) for name in found.axis}
+                self._sides[key] = _Side(found, lengths)
+        return self._sides[key]
+
     def _measure(
-        self, units: Sequence[Unit], axes: Mapping[str, int], stripes: int
+        self, units: Sequence[Unit], sides: Sequence[_Side], wanted: int
     ) -> _Measured | None:
-        middle = max(1, stripes // 2)
-        fractions = [(middle + i) / stripes for i in (-1, 0, 1)]
-        found = stripe_chain(self.network, units, axes, fractions)
-        if found is None:
+        if len(sides) < wanted or clash([side.striping for side in sides]):
             return None
+        shared, again = _shared(self.network, units, sides[1]) if len(sides) > 1 else (0, 0)
         return _Measured(
-            peak_bytes=_peak(self.network, self._alignment_bytes, units, found),
+            peak_bytes=_peak(self.network, self._alignment_bytes, units, sides),
             weight_bytes=self.weight_bytes(units),
             largest_bytes=max(self.weight_bytes((unit,)) for unit in units),
+            shared_bytes=shared,
+            again_bytes=again,
         )
+
+
+def _shared(network: Network, units: Sequence[Unit], panels: _Side) -> tuple[int, int]:
+    """Bytes of the chain's results, and of its operands, that two panels share."""
+    made = {unit.operator.outputs[0] for unit in units}
+    shared = again = 0
+    for name, (_, halo) in panels.lengths.items():
+        described = network.graph.tensor[name]
+        size = network.bytes_of(name, full(described.shape))
+        size = size * halo // described.shape[panels.striping.axis[name]]
+        if name in made:
+            shared += size
+        elif described.role is not Role.WEIGHT:
+            again += size
+    return shared, again
 
 
 def _weights(network: Network, units: Sequence[Unit]) -> dict[str, int]:
@@ -209,8 +295,8 @@ def _weights(network: Network, units: Sequence[Unit]) -> dict[str, int]:
     return {t.name: t.size_bytes for t in tensors if t.role is Role.WEIGHT}
 
 
-def _peak(network: Network, alignment: int, units: Sequence[Unit], found: Striping) -> int:
-    """Most bytes live in the second of the stripes ``found`` has."""
+def _peak(network: Network, alignment: int, units: Sequence[Unit], sides: Sequence[_Side]) -> int:
+    """Most bytes live in a stripe cut as ``sides`` say, the dimension of stripes first."""
     base = 0
     live = [0] * len(units)
     place = {unit.operator.outputs[0]: k for k, unit in enumerate(units)}
@@ -220,15 +306,17 @@ def _peak(network: Network, alignment: int, units: Sequence[Unit], found: Stripi
         for source in unit.sources:
             first.setdefault(source.tensor, k)
             last[source.tensor] = k
+    rows, panels = sides[0], sides[1:]
     for tensor in dict.fromkeys((*place, *last)):
         described = network.graph.tensor[tensor]
         if described.role is Role.WEIGHT:
             continue
-        if tensor in found.whole or tensor not in found.axis:
-            base += _aligned(described.size_bytes, alignment)
+        width = _panel_bytes(network, panels, tensor)
+        if tensor in rows.striping.whole or tensor not in rows.striping.axis:
+            base += _aligned(width, alignment)
             continue
-        row = network.bytes_of(tensor, full(described.shape)) // described.shape[found.axis[tensor]]
-        stripe, halo = _lengths(found, tensor)
+        row = width // described.shape[rows.striping.axis[tensor]]
+        stripe, halo = rows.lengths[tensor]
         begin = place.get(tensor, first.get(tensor, 0))
         end = last.get(tensor, begin)
         if tensor not in place:
@@ -238,6 +326,16 @@ def _peak(network: Network, alignment: int, units: Sequence[Unit], found: Stripi
         for k in range(begin, end + 1):
             live[k] += whole - kept
     return base + max(live)
+
+
+def _panel_bytes(network: Network, panels: Sequence[_Side], tensor: str) -> int:
+    """Bytes of a tensor in one panel; of all of it where there are none."""
+    described = network.graph.tensor[tensor]
+    size = network.bytes_of(tensor, full(described.shape))
+    for side in panels:
+        if tensor in side.lengths:
+            size = size * side.lengths[tensor][0] // described.shape[side.striping.axis[tensor]]
+    return size
 
 
 def _lengths(found: Striping, tensor: str) -> tuple[int, int]:

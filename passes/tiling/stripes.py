@@ -7,11 +7,16 @@ it needs. What stripe ``s + 1`` reads again (its halo) stays between the two.
 
 ``c[t][s]`` is the boundary between stripes ``s - 1`` and ``s`` of tensor ``t``, along one dimension
 per tensor.
+
+A chain may be cut along several dimensions, each as above: into panels of columns, say, each of
+which runs all its stripes of rows before the next. What one panel reads of the columns of the one
+before is its halo as well. Regions grow with what they are needed for, so a part that ends at
+boundary ``s + 1`` of every dimension reads nothing behind these, and what it reads is there.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
 
 from stowplan.ir.graph import Interval
 from stowplan.passes.tiling.boxes import Box
@@ -34,11 +39,89 @@ class Striping:
     needed: Mapping[str, tuple[Interval | None, ...]]
     whole: frozenset[str]
 
+    @property
+    def stripes(self) -> int:
+        """How many there are."""
+        return len(next(iter(self.cuts.values()))) - 1
+
     def box(self, whole: Box, tensor: str, stripe: int) -> Box | None:
         """Region of stripe ``stripe`` of a tensor the chain makes; None when it is empty."""
         lower, upper = self.cuts[tensor][stripe : stripe + 2]
         axis = self.axis[tensor]
         return None if lower == upper else (*whole[:axis], (lower, upper), *whole[axis + 1 :])
+
+
+Loop = tuple[Mapping[str, int], int]
+"""Dimension to cut of each result that no unit of a chain reads, and how many parts."""
+
+
+def chain_tiles(
+    network: Network, units: Sequence[Unit], loops: Sequence[Loop]
+) -> Iterator[tuple[Unit, Box]] | None:
+    """Tiles of a chain cut along several dimensions, in the order in which they run.
+
+    Args:
+        network: the network.
+        units: consecutive units.
+        loops: cuts, outermost first.
+
+    Returns:
+        Units and regions of their results; None when the chain cannot be cut so.
+    """
+    found = []
+    for axes, count in loops:
+        striping = stripe_chain(network, units, axes, [i / count for i in range(count + 1)])
+        if striping is None:
+            return None
+        found.append(striping)
+    if clash(found) or (len(found) > 1 and not _in_order(network, units, found)):
+        return None
+    return _tiles(network, units, found)
+
+
+def clash(cuts: Sequence[Striping]) -> bool:
+    """Whether several stripings cut some tensor along the same dimension."""
+    names = {name for striping in cuts for name in striping.axis}
+    along = ([each.axis[name] for each in cuts if name in each.axis] for name in names)
+    return any(len(set(axes)) < len(axes) for axes in along)
+
+
+def _tiles(
+    network: Network, units: Sequence[Unit], cuts: Sequence[Striping]
+) -> Iterator[tuple[Unit, Box]]:
+    for at in product(*(range(striping.stripes) for striping in cuts)):
+        for unit in units:
+            box = _cell(network, unit, cuts, at)
+            if box is not None:
+                yield unit, box
+
+
+def _cell(network: Network, unit: Unit, cuts: Sequence[Striping], at: Sequence[int]) -> Box | None:
+    """Region of a unit's result in the part ``at``; None when it is empty."""
+    name = unit.operator.outputs[0]
+    box: Box | None = network.whole(unit)
+    for striping, stripe in zip(cuts, at, strict=True):
+        box = None if box is None else striping.box(box, name, stripe)
+    return box
+
+
+def _in_order(network: Network, units: Sequence[Unit], cuts: Sequence[Striping]) -> bool:
+    """Whether every tile reads what tiles before it have made.
+
+    Each striping alone sees to that. Together they do as well where regions grow with what needs
+    them, which no footprint promises.
+    """
+    inner = {unit.operator.outputs[0] for unit in units}
+    for at in product(*(range(striping.stripes) for striping in cuts)):
+        for unit in units:
+            box = _cell(network, unit, cuts, at)
+            for tensor, region in unit.regions(box).items() if box is not None else ():
+                if tensor in inner and not all(
+                    region[striping.axis[tensor]][1] <= striping.cuts[tensor][stripe + 1]
+                    for striping, stripe in zip(cuts, at, strict=True)
+                ):
+                    return False
+    return True
 
 
 def stripe_chain(

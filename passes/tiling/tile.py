@@ -7,6 +7,7 @@ left to the planner.
 """
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
@@ -18,7 +19,7 @@ from stowplan.passes.greedy_gaps import furthest_next_use, timeline, total_traff
 from stowplan.passes.problem import PlanningProblem, planning_problem
 from stowplan.passes.tiling.build import build, jobs_of
 from stowplan.passes.tiling.careful import CarefulTiles
-from stowplan.passes.tiling.choose import choose
+from stowplan.passes.tiling.choose import PANELS, choose
 from stowplan.passes.tiling.costs import ArrayShape, Budget, ChainMeter
 from stowplan.passes.tiling.demand import demands
 from stowplan.passes.tiling.grids import Grid, find_grid, smallest_tile
@@ -192,7 +193,21 @@ def _misfit(network: Network, careful: CarefulTiles, capacity: int, whole: int) 
 def _usual(network: Network, memory: MemorySpec, options: Tile) -> tuple[int, Graph]:
     """Bytes that do not fit, and the graph, of the best tiling the cost model proposes."""
     sizes = _Sizes(network, memory, options)
-    best: tuple[tuple[int, int, int], Graph] | None = None
+    best = _proposed(sizes, memory, options)
+    if options.fuse:
+        panelled = _proposed(sizes.panelled(), memory, options)
+        if best is None or (panelled is not None and panelled[0] < best[0]):
+            best = panelled
+    return (0, network.graph) if best is None else (best[0][0], best[1])
+
+
+_Proposed = tuple[tuple[int, int, int], Graph]
+"""Bytes that do not fit, bytes moved and tiles of a tiling; its graph."""
+
+
+def _proposed(sizes: "_Sizes", memory: MemorySpec, options: Tile) -> _Proposed | None:
+    """The best tiling under several assumptions."""
+    best: _Proposed | None = None
     effort = 0
     for budget, fused in _candidates(memory, options):
         for _ in range(REPAIRS):
@@ -203,7 +218,7 @@ def _usual(network: Network, memory: MemorySpec, options: Tile) -> tuple[int, Gr
             effort += len(needed)
             over = max(0, max(needed, default=0) - memory.capacity_bytes)
             if over == 0 and effort > EFFORT_OPERATORS and (best is None or best[0][0]):
-                return 0, candidate
+                return (0, _moved(planning_problem(candidate, memory)), len(needed)), candidate
             if best is None or over <= best[0][0]:
                 moved = 0 if over else _moved(planning_problem(candidate, memory))
                 score = over, moved, len(needed)
@@ -214,7 +229,7 @@ def _usual(network: Network, memory: MemorySpec, options: Tile) -> tuple[int, Gr
         least = EFFORT_OPERATORS * (1 if best is not None and not best[0][0] else VAIN)
         if effort > least:
             break
-    return (0, network.graph) if best is None else (best[0][0], best[1])
+    return best
 
 
 class _Sizes:
@@ -235,12 +250,23 @@ class _Sizes:
         self._unit = {unit.operator.name: unit.index for unit in network.units}
         self._grids: dict[tuple[object, ...], Grid] = {}
         self._seen: set[tuple[object, ...]] = set()
+        self._panels: tuple[int, ...] = (1,)
+
+    def panelled(self) -> Self:
+        """The same from the start, for tilings that hold chains in panels, and for no others."""
+        other = copy(self)
+        other._panels, other._seen, other._last = PANELS, set(), {}
+        other._shares = [1.0] * len(self._shares)
+        return other
 
     def tiled(self, budget: Budget, fused: bool) -> Graph | None:
         """The graph tiled for a budget; None if that has been made before."""
         network = self._network
         grids = [self._grid(budget, unit) for unit in network.units]
-        groups = choose(self._meter, budget, grids, self._shares, fused, self._fixed)
+        panels = self._panels
+        groups = choose(self._meter, budget, grids, self._shares, fused, self._fixed, panels)
+        if panels != (1,) and not any(g.chain and g.chain.panels > 1 for g in groups):
+            return None
         key = tuple((len(g.units), g.grid, g.chain) for g in groups)
         if key in self._seen:
             return None
