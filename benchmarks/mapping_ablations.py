@@ -32,7 +32,7 @@ from stowplan.ir.check_plan import require_valid
 from stowplan.rl_mapper import baselines
 from stowplan.rl_mapper import network_model_kernels as model_layers
 from stowplan.rl_mapper.agents import best_of, search_play
-from stowplan.rl_mapper.baselines import Outcome
+from stowplan.rl_mapper.baselines import Outcome, replay
 from stowplan.rl_mapper.game import Game, Instance, build_instance
 from stowplan.rl_mapper.heuristic import assign, heuristic_plan
 from stowplan.rl_mapper.mapping import plan_of, simulated_cycles
@@ -181,7 +181,7 @@ def measure(path: Path, memory: str, arguments: argparse.Namespace) -> Pair | No
 
     def replayed(outcome: Outcome, of: Instance = instance) -> Game:
         game = Game(of)
-        game.follow(outcome.wishes)
+        replay(game, outcome)
         return game
 
     own = simulated_cycles(instance, heuristic_plan(instance, assign(instance)))
