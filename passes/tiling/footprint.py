@@ -5,13 +5,24 @@ An operator without footprint is not split.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import prod
 
 from stowplan.ir.graph import Graph, Interval, Operator
 from stowplan.ir.operator_kinds import MICROSOFT, Category, category
 from stowplan.passes.kinds import MATRIX_PRODUCTS, REINTERPRETATIONS, is_elementwise
+from stowplan.passes.tiling import lookups
 from stowplan.passes.tiling.boxes import Box, full, hull
+from stowplan.passes.tiling.needs import (
+    Footprint,
+    Need,
+    PartNeed,
+    Shape,
+    all_but,
+    all_terms,
+    same,
+    whole,
+)
 from stowplan.passes.tiling.reshapes import reshaped
 from stowplan.passes.tiling.windows import Window, resampled, windows_of
 from stowplan.passes.view_rules import axis_of, integers
@@ -21,36 +32,6 @@ _SUMMED = frozenset(
 )
 """Reductions whose results over parts combine one by one into that over all."""
 _INNER = "result before the reshape"
-Shape = tuple[int, ...]
-Need = Callable[[Box], Box | None]
-"""Region of one operand needed for a region of the result; None when nothing of it is."""
-PartNeed = Callable[[Box, Interval], Box]
-"""Region of a product's operand needed for an interval of the terms of its sums."""
-
-
-@dataclass(frozen=True, slots=True)
-class Footprint:
-    """How an operator with one result may be split.
-
-    Attributes:
-        splittable: dimensions of the result that tiles may cut.
-        needs: per operand of the operator.
-        terms: along which the sums of a product may be cut, as extent of that dimension.
-        parts: per operand of the product, its region for some of the terms; empty when sums are
-            not cut.
-        picks: the terms are not added: every element of the result is picked from one of them.
-        columns: dimension of the result that lies along the columns of an array; None when the
-            operator is no product that fills one.
-        taps: terms of a sum per step along ``terms``.
-    """
-
-    splittable: frozenset[int]
-    needs: tuple[Need, ...]
-    terms: int = 1
-    parts: tuple[PartNeed, ...] = ()
-    columns: int | None = None
-    taps: int = 1
-    picks: bool = False
 
 
 def footprint(graph: Graph, op: Operator) -> Footprint | None:
@@ -138,17 +119,6 @@ def _around(first: Need | None, second: Need | None) -> Need | None:
     return both
 
 
-def same(box: Box) -> Box:
-    """The operand's region is the result's."""
-    return box
-
-
-def whole(shape: Shape) -> Need:
-    """Always the whole operand."""
-    everything = full(shape)
-    return lambda box: everything
-
-
 def broadcast(shape: Shape, result: Shape) -> Need | None:
     """An operand that broadcasts to the result; None if it does not."""
     while len(shape) > len(result) and shape[0] == 1:
@@ -212,10 +182,6 @@ def _rule(op: Operator) -> Callable[[Graph, Operator], Footprint | None] | None:
     if is_elementwise(op.kind, op.domain) and op.kind != "Dropout":
         return _elementwise
     return None
-
-
-def _all_but(rank: int, *kept: int) -> frozenset[int]:
-    return frozenset(range(rank)) - frozenset(kept)
 
 
 def _elementwise(graph: Graph, op: Operator) -> Footprint:
@@ -285,7 +251,7 @@ def _transposed(graph: Graph, op: Operator) -> Footprint | None:
     def weight(box: Box) -> Box:
         return full(kernel) if grouped else ((0, kernel[0]), box[1], *full(kernel[2:]))
 
-    splittable = _all_but(len(result), 1) if grouped else _all_but(len(result))
+    splittable = all_but(len(result), 1) if grouped else all_but(len(result))
     return Footprint(splittable, (data, weight, *_bias(graph, op, result)))
 
 
@@ -295,7 +261,7 @@ def _pool(graph: Graph, op: Operator) -> Footprint | None:
     if windows is None:
         return None
     rank = len(windows) + 2
-    return Footprint(_all_but(rank), (lambda box: (*box[:2], *_slide(windows, box)),))
+    return Footprint(all_but(rank), (lambda box: (*box[:2], *_slide(windows, box)),))
 
 
 def _global_pool(graph: Graph, op: Operator) -> Footprint | None:
@@ -314,7 +280,7 @@ def _summed(
     graph: Graph, op: Operator, splittable: frozenset[int], part: PartNeed, terms: int
 ) -> Footprint:
     """A reduction; its sums are cut too where 32 bits hold them."""
-    needs = (_all_terms(part, terms),)
+    needs = (all_terms(part, terms),)
     if graph.tensor[op.outputs[0]].dtype.bits > 32:
         return Footprint(splittable, needs)
     return Footprint(splittable, needs, terms, (part,))
@@ -347,12 +313,8 @@ def _matmul(graph: Graph, op: Operator) -> Footprint | None:
         operand(outer[0] or same, -2, flipped[0], True),
         operand(outer[1] or same, -1, flipped[1], False),
     )
-    needs = tuple(_all_terms(part, terms) for part in parts)
-    return Footprint(_all_but(len(result)), needs, terms, parts, len(result) - 1)
-
-
-def _all_terms(part: PartNeed, terms: int) -> Need:
-    return lambda box: part(box, (0, terms))
+    needs = tuple(all_terms(part, terms) for part in parts)
+    return Footprint(all_but(len(result)), needs, terms, parts, len(result) - 1)
 
 
 def _softmax(graph: Graph, op: Operator) -> Footprint | None:
@@ -381,14 +343,14 @@ def _local_response(graph: Graph, op: Operator) -> Footprint | None:
     """All channels of a position: ONNX Runtime slides its window by running sums over them."""
     shape = graph.tensor[op.inputs[0]].shape
     across = (0, shape[1])
-    return Footprint(_all_but(len(shape), 1), (lambda box: (box[0], across, *box[2:]),))
+    return Footprint(all_but(len(shape), 1), (lambda box: (box[0], across, *box[2:]),))
 
 
 def _transpose(graph: Graph, op: Operator) -> Footprint | None:
     shape = graph.tensor[op.inputs[0]].shape
     order = integers(op, "perm") or tuple(reversed(range(len(shape))))
     place = tuple(order.index(i) for i in range(len(shape)))
-    return Footprint(_all_but(len(shape)), (lambda box: tuple(box[i] for i in place),))
+    return Footprint(all_but(len(shape)), (lambda box: tuple(box[i] for i in place),))
 
 
 def _reduction(graph: Graph, op: Operator) -> Footprint | None:
@@ -411,7 +373,7 @@ def _reduction(graph: Graph, op: Operator) -> Footprint | None:
 
     splittable, terms = frozenset(place.values()), 1 if first is None else source[first]
     if op.kind not in _SUMMED:
-        return Footprint(splittable, (_all_terms(part, terms),))
+        return Footprint(splittable, (all_terms(part, terms),))
     return _summed(graph, op, splittable, part, terms)
 
 
@@ -425,7 +387,7 @@ def _concat(graph: Graph, op: Operator) -> Footprint | None:
             return None
         needs.append(_part(axis, before, shape[axis]))
         before += shape[axis]
-    return Footprint(_all_but(len(result)), tuple(needs)) if before == result[axis] else None
+    return Footprint(all_but(len(result)), tuple(needs)) if before == result[axis] else None
 
 
 def _part(axis: int, before: int, extent: int) -> Need:
@@ -439,37 +401,10 @@ def _part(axis: int, before: int, extent: int) -> Need:
     return need
 
 
-def _gather(graph: Graph, op: Operator) -> Footprint | None:
-    """Rows of a table [..., V, ...] picked by an operand of indices: all rows may be picked.
-
-    Tiles may look through some of the rows each: those an index picks overwrite what is there.
-    """
-    if len(op.inputs) != 2:
-        return None
-    table, indices = (graph.tensor[name].shape for name in op.inputs)
-    axis, rank = axis_of(op, len(table)), len(indices)
-    if len(graph.tensor[op.outputs[0]].shape) != len(table) - 1 + rank:
-        return None
-
-    def data(box: Box, rows: Interval) -> Box:
-        return (*box[:axis], rows, *box[axis + rank :])
-
-    def picked(box: Box, rows: Interval) -> Box:
-        return box[axis : axis + rank]
-
-    return _picked(_all_but(len(table) - 1 + rank), (data, picked), table[axis])
-
-
-def _picked(splittable: frozenset[int], parts: tuple[PartNeed, ...], rows: int) -> Footprint:
-    """A look-up whose table is cut along the dimension its indices run over."""
-    needs = tuple(_all_terms(part, rows) for part in parts)
-    return Footprint(splittable, needs, rows, parts, picks=True)
-
-
 def _expand(graph: Graph, op: Operator) -> Footprint | None:
     source, result = (graph.tensor[n].shape for n in (op.inputs[0], op.outputs[0]))
     need = broadcast(source, result)
-    return None if need is None else Footprint(_all_but(len(result)), (need,))
+    return None if need is None else Footprint(all_but(len(result)), (need,))
 
 
 def _pad(graph: Graph, op: Operator) -> Footprint | None:
@@ -485,7 +420,7 @@ def _pad(graph: Graph, op: Operator) -> Footprint | None:
         return Window(source[i], 1, 1, 1, before.get(i, 0)).source(out)
 
     return Footprint(
-        _all_but(len(result)), (lambda box: tuple(side(i, out) for i, out in enumerate(box)),)
+        all_but(len(result)), (lambda box: tuple(side(i, out) for i, out in enumerate(box)),)
     )
 
 
@@ -498,7 +433,7 @@ def _resize(graph: Graph, op: Operator) -> Footprint | None:
         return None
     pairs = tuple(zip(result, source, strict=True))
     return Footprint(
-        _all_but(len(result)),
+        all_but(len(result)),
         (lambda box: tuple(resampled(o, *pair) for o, pair in zip(box, pairs, strict=True)),),
     )
 
@@ -540,7 +475,12 @@ _RULES: dict[str, Callable[[Graph, Operator], Footprint | None]] = {
     "Concat": _concat,
     "QLinearConcat": _concat,
     "Expand": _expand,
-    "Gather": _gather,
+    "Gather": lookups.gather,
+    "GatherElements": lookups.gather_elements,
+    "GatherND": lookups.gather_nd,
+    **dict.fromkeys(("Scatter", "ScatterElements"), lookups.scatter_elements),
+    "ScatterND": lookups.scatter_nd,
+    "OneHot": lookups.one_hot,
     "Pad": _pad,
     "Resize": _resize,
     "Upsample": _resize,

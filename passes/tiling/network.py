@@ -8,7 +8,8 @@ from math import prod
 from stowplan.ir.dtypes import DType
 from stowplan.ir.graph import Graph, Interval, Operator, Role, Tensor
 from stowplan.passes.tiling.boxes import Box, bytes_of, extents, full, hull
-from stowplan.passes.tiling.footprint import Footprint, Need, PartNeed, footprint, whole
+from stowplan.passes.tiling.footprint import footprint
+from stowplan.passes.tiling.needs import Footprint, Need, PartNeed, whole
 from stowplan.passes.tiling.views import copied, view_needs
 
 

@@ -8,7 +8,8 @@ from math import prod
 
 from stowplan.ir.graph import Graph, Operator, Role
 from stowplan.passes.kinds import REINTERPRETATIONS, is_plain
-from stowplan.passes.tiling.footprint import Footprint, Need, footprint
+from stowplan.passes.tiling.footprint import footprint
+from stowplan.passes.tiling.needs import Footprint, Need
 from stowplan.passes.tiling.reshapes import reshaped
 from stowplan.passes.view_rules import axis_of, integers
 

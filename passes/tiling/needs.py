@@ -1,0 +1,59 @@
+"""What footprints are made of: maps from a region of a result to regions of operands."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from stowplan.ir.graph import Interval
+from stowplan.passes.tiling.boxes import Box, full
+
+Shape = tuple[int, ...]
+Need = Callable[[Box], Box | None]
+"""Region of one operand needed for a region of the result; None when nothing of it is."""
+PartNeed = Callable[[Box, Interval], Box]
+"""Region of a product's operand needed for an interval of the terms of its sums."""
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """How an operator with one result may be split.
+
+    Attributes:
+        splittable: dimensions of the result that tiles may cut.
+        needs: per operand of the operator.
+        terms: along which the sums of a product may be cut, as extent of that dimension.
+        parts: per operand of the product, its region for some of the terms; empty when sums are
+            not cut.
+        picks: the terms are not added: every element of the result is picked from one of them.
+        columns: dimension of the result that lies along the columns of an array; None when the
+            operator is no product that fills one.
+        taps: terms of a sum per step along ``terms``.
+    """
+
+    splittable: frozenset[int]
+    needs: tuple[Need, ...]
+    terms: int = 1
+    parts: tuple[PartNeed, ...] = ()
+    columns: int | None = None
+    taps: int = 1
+    picks: bool = False
+
+
+def same(box: Box) -> Box:
+    """The operand's region is the result's."""
+    return box
+
+
+def whole(shape: Shape) -> Need:
+    """Always the whole operand."""
+    everything = full(shape)
+    return lambda box: everything
+
+
+def all_terms(part: PartNeed, terms: int) -> Need:
+    """The need of an operand for all terms, from that for some of them."""
+    return lambda box: part(box, (0, terms))
+
+
+def all_but(rank: int, *kept: int) -> frozenset[int]:
+    """The dimensions of a result but for some."""
+    return frozenset(range(rank)) - frozenset(kept)
