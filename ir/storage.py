@@ -102,7 +102,8 @@ def storage_model(graph: Graph) -> StorageModel:
                 for i in touched
             )
         )
-        defined |= writes.keys()
+        # Not `|=`: with a view of keys that makes a new set every time.
+        defined.update(writes)
     return StorageModel(storages, tuple(accesses), _predecessors(len(storages), accesses))
 
 
