@@ -29,7 +29,7 @@ pytest.importorskip("onnxruntime")
 Array = npt.NDArray[Any]
 UNIT = 16
 """Alignment of the scratchpad."""
-SCALES = {"s": np.array(0.05, np.float32), "z": np.array(3, np.int8)}
+SCALES: dict[str, Array] = {"s": np.array(0.05, np.float32), "z": np.array(3, np.int8)}
 
 
 def node(kind: str, inputs: str, outputs: str = "y", **attributes: Any) -> NodeProto:
