@@ -15,7 +15,7 @@ from stowplan.passes.greedy_gaps import Timeline, furthest_next_use, timeline
 from stowplan.passes.in_place import replaceable
 from stowplan.passes.problem import PlanningProblem
 from stowplan.passes.takeovers import takeovers
-from stowplan.passes.tiling.boxes import Box, full
+from stowplan.passes.tiling.boxes import Box
 from stowplan.passes.tiling.network import Network, Unit
 from stowplan.passes.tiling.pieces import Job, Pieces
 
@@ -191,8 +191,7 @@ class _Rows:
                 self._touched[tensor, box] = tuple(name for name, _ in met)
 
     def _written_box(self, job: Job, position: int) -> Box:
-        name = job.unit.operator.outputs[position]
-        return full(self._network.graph.tensor[name].shape) if position else job.box
+        return self._network.made(job.unit, position, job.box)
 
     def add(self, job: Job, reads: Sequence[tuple[int, str, Box]]) -> None:
         """Append one tile."""

@@ -10,7 +10,7 @@ from dataclasses import replace
 from stowplan.ir.graph import Attribute, Graph, Operator, Tensor
 from stowplan.passes.in_place import replaceable
 from stowplan.passes.kinds import REINTERPRETATIONS
-from stowplan.passes.tiling.boxes import Box, extents, full
+from stowplan.passes.tiling.boxes import Box, extents
 from stowplan.passes.tiling.choose import Group
 from stowplan.passes.tiling.grids import jobs_of_grid
 from stowplan.passes.tiling.network import Network, partial_name
@@ -54,14 +54,11 @@ def build(
         slabs: extents of the storages of tensors where these are decided already.
     """
     graph = network.graph
-    if not dissolve and all(
-        job.terms is None and job.box == network.whole(job.unit) for job in jobs
-    ):
+    if not dissolve and uncut(network, jobs):
         return graph
     pieces = Pieces(network, jobs, joined_bytes, slabs)
     sunk = frozenset(name for name in graph.tensor if _sinks(network, pieces, name))
-    units = {unit.operator.name for unit in network.units}
-    kept = [op for op in graph.operators if op.name not in units and sunk.isdisjoint(op.outputs)]
+    kept = [view for view in network.views if sunk.isdisjoint(view.outputs)]
     builder = _Builder(network, pieces, sunk)
     operators = [builder.operator(job) for job in jobs]
     tensors = [
@@ -72,6 +69,12 @@ def build(
     ]
     tensors += builder.sums
     return _with_views(graph.replace(tuple(tensors), tuple(operators)), kept)
+
+
+def uncut(network: Network, jobs: Sequence[Job]) -> bool:
+    """Whether the jobs are the graph's own operators."""
+    whole = (job.terms is None and job.box == network.whole(job.unit) for job in jobs)
+    return not network.apart and all(whole)
 
 
 def _sinks(network: Network, pieces: Pieces, name: str) -> bool:
@@ -175,7 +178,7 @@ class _Builder:
         names: list[str] = []
         shapes: list[int] = []
         for position, name in enumerate(job.unit.operator.outputs):
-            box = job.box if position == 0 else full(self._network.graph.tensor[name].shape)
+            box = self._network.made(job.unit, position, job.box)
             written = self._pieces.meeting(name, box)
             names += (each for each, _ in written)
             shapes += _described(len(written), box)

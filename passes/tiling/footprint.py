@@ -31,12 +31,16 @@ _SUMMED = frozenset(
     ("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceSumSquare")
 )
 """Reductions whose results over parts combine one by one into that over all."""
+_JOINT = frozenset(("MaxPool", "TopK"))
+"""Kinds of several results that are cut alike: values, and where they were found."""
 _INNER = "result before the reshape"
 
 
 def footprint(graph: Graph, op: Operator) -> Footprint | None:
     """The footprint of ``op``, or None when it must stay whole."""
-    if len(op.outputs) != 1 or op.workspace_bytes or op.parent is not None or not op.inputs:
+    if op.workspace_bytes or op.parent is not None or not op.inputs or not op.outputs:
+        return None
+    if len(op.outputs) != 1 and not _joint(graph, op):
         return None
     if any(kind != "DequantizeLinear" for kind in op.prologue):
         return None
@@ -53,7 +57,15 @@ def footprint(graph: Graph, op: Operator) -> Footprint | None:
         return None
     rest = [broadcast_operand(graph, op, name) for name in op.inputs[len(head.needs) :]]
     known = tuple(need for need in rest if need is not None)
-    return replace(head, needs=head.needs + known) if len(known) == len(rest) else None
+    if len(known) < len(rest):
+        return None
+    return replace(head, needs=head.needs + known, joint=len(op.outputs) > 1)
+
+
+def _joint(graph: Graph, op: Operator) -> bool:
+    """Whether element ``i`` of every result comes of the same elements of the operands."""
+    shapes = {graph.tensor[name].shape for name in op.outputs}
+    return op.kind in _JOINT and len(shapes) == 1 and not op.epilogue
 
 
 def _behind_reshape(graph: Graph, op: Operator) -> Footprint | None:
@@ -346,6 +358,19 @@ def _local_response(graph: Graph, op: Operator) -> Footprint | None:
     return Footprint(all_but(len(shape), 1), (lambda box: (box[0], across, *box[2:]),))
 
 
+def _top(graph: Graph, op: Operator) -> Footprint | None:
+    """The largest along a dimension, which stays whole."""
+    source = graph.tensor[op.inputs[0]].shape
+    if len(op.inputs) != 1:
+        return None
+    axis = axis_of(op, len(source), -1)
+
+    def need(box: Box) -> Box:
+        return (*box[:axis], (0, source[axis]), *box[axis + 1 :])
+
+    return Footprint(all_but(len(source), axis), (need,))
+
+
 def _transpose(graph: Graph, op: Operator) -> Footprint | None:
     shape = graph.tensor[op.inputs[0]].shape
     order = integers(op, "perm") or tuple(reversed(range(len(shape))))
@@ -471,6 +496,7 @@ _RULES: dict[str, Callable[[Graph, Operator], Footprint | None]] = {
     ),
     "InstanceNormalization": _channel_normalisation,
     "LRN": _local_response,
+    "TopK": _top,
     "Transpose": _transpose,
     "Concat": _concat,
     "QLinearConcat": _concat,

@@ -225,8 +225,7 @@ class _Search:
                 network.partial_bytes(self.unit, full(lengths)),
             )
         for position, name in enumerate(outputs):
-            shape = network.graph.tensor[name].shape if position else lengths
-            yield name, network.bytes_of(name, full(shape))
+            yield name, network.bytes_of(name, network.made(self.unit, position, full(lengths)))
 
     def _moving(self, name: str, shape: tuple[int, ...]) -> frozenset[int]:
         """Dimensions along which tiles need different parts of a tensor."""
@@ -329,7 +328,8 @@ class _Lattice:
         made = self._made()
         for position, name in enumerate(search.unit.operator.outputs):
             tensor = network.graph.tensor[name]
-            sides = [np.asarray(extent) for extent in tensor.shape] if position else made
+            whole = position and not search.unit.joint
+            sides = [np.asarray(extent) for extent in tensor.shape] if whole else made
             total = total + budget.taken(tensor, sides)
         if TERMS in self._counts:
             bits = search.unit.partial.bits

@@ -15,7 +15,7 @@ PartNeed = Callable[[Box, Interval], Box]
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """How an operator with one result may be split.
+    """How an operator may be split.
 
     Attributes:
         splittable: dimensions of the result that tiles may cut.
@@ -27,6 +27,7 @@ class Footprint:
         columns: dimension of the result that lies along the columns of an array; None when the
             operator is no product that fills one.
         taps: terms of a sum per step along ``terms``.
+        joint: a tile has the same region of every result.
     """
 
     splittable: frozenset[int]
@@ -36,6 +37,7 @@ class Footprint:
     columns: int | None = None
     taps: int = 1
     picks: bool = False
+    joint: bool = False
 
 
 def same(box: Box) -> Box:

@@ -10,7 +10,7 @@ from stowplan.ir.graph import Graph, Interval, Operator, Role, Tensor
 from stowplan.passes.tiling.boxes import Box, bytes_of, extents, full, hull
 from stowplan.passes.tiling.footprint import footprint
 from stowplan.passes.tiling.needs import Footprint, Need, PartNeed, whole
-from stowplan.passes.tiling.views import copied, view_needs
+from stowplan.passes.tiling.views import copied, slices, view_needs
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,7 @@ class Unit:
         taps: terms of a sum per step along ``terms``.
         partial: element type of results for some of the terms.
         picks: these hold elements picked so far rather than sums.
+        joint: a tile has the same region of every result; otherwise all of every further one.
         form: equal for units that tiles cut alike.
     """
 
@@ -60,6 +61,7 @@ class Unit:
     taps: int = 1
     partial: DType = DType.FLOAT32
     picks: bool = False
+    joint: bool = False
     form: tuple[object, ...] = ()
 
     def need(self, operand: int, box: Box, terms: Interval | None = None) -> Box | None:
@@ -100,23 +102,38 @@ def partial_name(unit: Unit) -> str:
 
 
 class Network:
-    """Units, and which of them make and read which tensor."""
+    """Units, and which of them make and read which tensor.
+
+    Attributes:
+        graph: the graph.
+        track_weights: weights take scratchpad too.
+        fixed: tensors that are never cut.
+        units: the operators that are no views, in order.
+        apart: some operator was taken apart, so that units and views are not the graph's operators.
+    """
 
     def __init__(self, graph: Graph, track_weights: bool) -> None:
         self.graph = graph
         self.track_weights = track_weights
         self._views: dict[str, tuple[Operator, tuple[Need, ...]]] = {}
+        self.apart = False
         self.fixed = _fixed(graph)
         units: list[Unit] = []
         for op in graph.operators:
-            needs = None if self._touches_fixed(op) else view_needs(graph, op)
-            if needs is None:
-                units.append(self._unit(len(units), op))
-            else:
-                self._views |= {
-                    name: (op, each) for name, each in zip(op.outputs, needs, strict=True)
-                }
+            for part in self._parts(op):
+                needs = self._view_needs(part)
+                if needs is None:
+                    units.append(self._unit(len(units), part))
+                else:
+                    self._views |= {
+                        name: (part, each) for name, each in zip(part.outputs, needs, strict=True)
+                    }
         self.units = tuple(units)
+
+    @cached_property
+    def views(self) -> tuple[Operator, ...]:
+        """The operators that are views, in order."""
+        return tuple({view.name: view for view, _ in self._views.values()}.values())
 
     @cached_property
     def producer(self) -> Mapping[str, int]:
@@ -140,6 +157,12 @@ class Network:
         """The region of all of a unit's first result."""
         return full(self.graph.tensor[unit.operator.outputs[0]].shape)
 
+    def made(self, unit: Unit, position: int, box: Box) -> Box:
+        """What of one of its results a tile makes that has region ``box`` of the first."""
+        if position == 0 or unit.joint:
+            return box
+        return full(self.graph.tensor[unit.operator.outputs[position]].shape)
+
     def bytes_of(self, name: str, box: Box) -> int:
         """Bytes of a region of a tensor."""
         return bytes_of(self.graph.tensor[name], box)
@@ -148,6 +171,17 @@ class Network:
         """The view that ``name`` is the result of, if it is one."""
         found = self._views.get(name)
         return None if found is None else found[0]
+
+    def _parts(self, op: Operator) -> tuple[Operator, ...]:
+        """The operator; a Split that is no view as a whole, as one slice per result."""
+        if self._view_needs(op) is not None or any(name in self.fixed for name in op.outputs):
+            return (op,)
+        found = slices(self.graph, op)
+        self.apart = self.apart or bool(found)
+        return found or (op,)
+
+    def _view_needs(self, op: Operator) -> tuple[tuple[Need, ...], ...] | None:
+        return None if self._touches_fixed(op) else view_needs(self.graph, op)
 
     def _touches_fixed(self, op: Operator) -> bool:
         return any(name in self.fixed for name in (*op.inputs, *op.outputs))
@@ -179,6 +213,7 @@ class Network:
             taps=1 if found is None else found.taps,
             partial=self._partial(op, found),
             picks=found is not None and found.picks,
+            joint=found is not None and found.joint,
             form=self._form(op, splittable, sources) if not views else (index,),
         )
 

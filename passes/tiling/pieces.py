@@ -71,8 +71,9 @@ class Pieces:
                 continue
             for tensor, box in job.unit.regions(job.box, job.terms).items():
                 self._cut(cuts, tensor, box)
-            if len(job.unit.operator.outputs) == 1:
-                self._cut(cuts, job.unit.operator.outputs[0], job.box)
+            outputs = job.unit.operator.outputs
+            for name in outputs if job.unit.joint else outputs[: len(outputs) == 1]:
+                self._cut(cuts, name, job.box)
         self._bounds = {name: [sorted(side) for side in sides] for name, sides in cuts.items()}
         self._whole = {name: full(network.graph.tensor[name].shape) for name in self._bounds}
         self._named: dict[tuple[str, Box], str] = {}

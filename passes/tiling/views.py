@@ -4,6 +4,7 @@ Between tiles a view moves nothing: its readers take the tiles of its source tha
 meets.
 """
 
+from dataclasses import replace
 from math import prod
 
 from stowplan.ir.graph import Graph, Operator, Role
@@ -48,6 +49,22 @@ def copied(graph: Graph, op: Operator) -> Footprint | None:
         return None
     need = _ONE.get(op.kind, _reshape)(graph, op)
     return None if need is None else Footprint(frozenset(range(len(result.shape))), (need,))
+
+
+def slices(graph: Graph, op: Operator) -> tuple[Operator, ...]:
+    """A Split as one Slice per result; nothing for other operators."""
+    if op.kind != "Split" or not is_plain(op) or op.workspace_bytes or op.parent is not None:
+        return ()
+    source = graph.tensor[op.inputs[0]].shape
+    axis, before = axis_of(op, len(source)), 0
+    found = []
+    for position, name in enumerate(op.outputs):
+        after = before + graph.tensor[name].shape[axis]
+        place = (("axes", (axis,)), ("ends", (after,)), ("starts", (before,)))
+        part = replace(op, name=f"{op.name}.{position}", kind="Slice", outputs=(name,))
+        found.append(replace(part, attributes=place, in_place=()))
+        before = after
+    return tuple(found) if before == source[axis] and len(found) > 1 else ()
 
 
 def _split(graph: Graph, op: Operator) -> tuple[tuple[Need, ...], ...] | None:
