@@ -205,6 +205,7 @@ class ChainMeter:
         self._alignment_bytes = alignment_bytes
         self._known: dict[tuple[object, ...], _Measured | None] = {}
         self._sides: dict[tuple[object, ...], _Side | None] = {}
+        self._weights: dict[tuple[int, int], int] = {}
 
     def cost(
         self,
@@ -243,8 +244,11 @@ class ChainMeter:
         return ChainCost(stripes, cut, total, working, count, other)
 
     def weight_bytes(self, units: Sequence[Unit]) -> int:
-        """Bytes of all weights the units read."""
-        return sum(_weights(self.network, units).values())
+        """Bytes of all weights the units, which follow one another, read."""
+        key = units[0].index, len(units)
+        if key not in self._weights:
+            self._weights[key] = _weights(self.network, units)
+        return self._weights[key]
 
     def _side(self, units: Sequence[Unit], axes: Mapping[str, int], stripes: int) -> _Side | None:
         key = (units[0].index, len(units), tuple(sorted(axes.items())), stripes)
@@ -288,11 +292,11 @@ def _shared(network: Network, units: Sequence[Unit], panels: _Side) -> tuple[int
     return shared, again
 
 
-def _weights(network: Network, units: Sequence[Unit]) -> dict[str, int]:
-    """Bytes of each weight the units read."""
+def _weights(network: Network, units: Sequence[Unit]) -> int:
+    """Bytes of all weights the units read."""
     names = dict.fromkeys(source.tensor for unit in units for source in unit.sources)
     tensors = [network.graph.tensor[name] for name in names]
-    return {t.name: t.size_bytes for t in tensors if t.role is Role.WEIGHT}
+    return sum(tensor.size_bytes for tensor in tensors if tensor.role is Role.WEIGHT)
 
 
 def _peak(network: Network, alignment: int, units: Sequence[Unit], sides: Sequence[_Side]) -> int:
