@@ -23,6 +23,10 @@ from stowplan.passes.tiling.pieces import Job
 
 TERMS = -1
 """Stands for the sums among the dimensions that are cut."""
+PASSES = 2
+"""Of the vector unit over elements picked so far: one looks rows up, one chooses among both."""
+LANE_BYTES = 4
+"""Bytes per column of the array and cycle that a vector unit beside it is taken to keep up with."""
 DEPTH = 3
 """Dimensions cut at once, unless that does not fit."""
 TRIED = 8
@@ -359,8 +363,15 @@ class _Lattice:
         return total
 
     def idle(self) -> Integers:
-        """What tiles cost that fill folds of the array worse than the whole does, as bytes."""
+        """What tiles cost that fill folds of the array worse than the whole does, as bytes.
+
+        Tiles that look through some rows of a table go over all their elements again.
+        """
         unit, array = self._search.unit, self._search.budget.array
+        if array is not None and unit.picks and TERMS in self._counts:
+            size = self._search.network.partial_bytes(unit, self._search.whole)
+            moved = PASSES * size * array.bytes_per_cycle // (LANE_BYTES * array.cols)
+            return (self._counts[TERMS] - 1) * moved + np.zeros_like(self._tiles)
         if array is None or unit.columns is None:
             return np.zeros_like(self._tiles)
         whole = self._search.whole
