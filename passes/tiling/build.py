@@ -57,7 +57,7 @@ def build(
     if not dissolve and uncut(network, jobs):
         return graph
     pieces = Pieces(network, jobs, joined_bytes, slabs)
-    sunk = frozenset(name for name in graph.tensor if _sinks(network, pieces, name))
+    sunk = sunk_views(network, pieces)
     kept = [view for view in network.views if sunk.isdisjoint(view.outputs)]
     builder = _Builder(network, pieces, sunk)
     operators = [builder.operator(job) for job in jobs]
@@ -75,6 +75,11 @@ def uncut(network: Network, jobs: Sequence[Job]) -> bool:
     """Whether the jobs are the graph's own operators."""
     whole = (job.terms is None and job.box == network.whole(job.unit) for job in jobs)
     return not network.apart and all(whole)
+
+
+def sunk_views(network: Network, pieces: Pieces) -> frozenset[str]:
+    """Results of views that disappear into their readers."""
+    return frozenset(name for name in network.graph.tensor if _sinks(network, pieces, name))
 
 
 def _sinks(network: Network, pieces: Pieces, name: str) -> bool:
@@ -128,7 +133,7 @@ class _Builder:
         """The operator of a job; the job's own where nothing cuts it."""
         op = job.unit.operator
         network, pieces = self._network, self._pieces
-        if self._sunk.isdisjoint(op.inputs) and not _is_tile(network, pieces, job):
+        if self._sunk.isdisjoint(op.inputs) and not is_tile(network, pieces, job):
             return op
         number = self._numbers.get(job.unit.index, -1) + 1
         self._numbers[job.unit.index] = number
@@ -191,7 +196,7 @@ class _Builder:
         return self.sums[-1]
 
 
-def _is_tile(network: Network, pieces: Pieces, job: Job) -> bool:
+def is_tile(network: Network, pieces: Pieces, job: Job) -> bool:
     """Whether the job differs from the operator it is a part of."""
     touched = [source.tensor for source in job.unit.sources]
     tiled = any(pieces.tiled(name) for name in (*touched, *job.unit.operator.outputs))

@@ -138,7 +138,7 @@ class Pieces:
             yield tensor
             return
         whole = self._whole[tensor.name]
-        for storage in self._storage_boxes(tensor.name, whole):
+        for storage in self.storages(tensor.name, whole):
             base = self._name(tensor.name, storage)
             yield tensor if storage == whole else _tile(tensor, base, storage)
             for box in self._views.get((tensor.name, storage), ()):
@@ -152,7 +152,7 @@ class Pieces:
         if tensor in self._slabs:
             return [
                 (self._part(tensor, storage, part), part)
-                for storage in self._storage_boxes(tensor, box)
+                for storage in self.storages(tensor, box)
                 for part in runs(storage, box)
             ]
         if tensor not in self._storages:
@@ -172,8 +172,14 @@ class Pieces:
             self._views.setdefault((tensor, storage), {})[part] = None
         return self._name(tensor, part)
 
-    def _storage_boxes(self, tensor: str, box: Box) -> list[Box]:
-        """Storages that share an element with ``box``."""
+    def layout(self, tensor: str) -> object:
+        """Equal where a tensor lies in equal storages; None where it is one."""
+        if tensor not in self._bounds:
+            return None
+        return self._slabs.get(tensor), self._bounds[tensor], self._storages.get(tensor)
+
+    def storages(self, tensor: str, box: Box) -> list[Box]:
+        """Storages that share an element with ``box``, of a tensor that has a layout."""
         if tensor in self._slabs:
             return list(boxes(self._network.graph.tensor[tensor], self._slabs[tensor], box))
         if tensor not in self._storages:

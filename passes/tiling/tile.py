@@ -15,13 +15,13 @@ from stowplan.errors import InfeasiblePlanError, Misfit, UsageError
 from stowplan.ir.graph import Graph
 from stowplan.ir.memory import MemorySpec
 from stowplan.passes.base import PassResult
-from stowplan.passes.greedy_gaps import furthest_next_use, timeline, total_traffic
-from stowplan.passes.problem import PlanningProblem, planning_problem
-from stowplan.passes.tiling.build import build, jobs_of
+from stowplan.passes.problem import planning_problem
+from stowplan.passes.tiling.build import jobs_of
+from stowplan.passes.tiling.candidate import Candidate
 from stowplan.passes.tiling.careful import CarefulTiles
 from stowplan.passes.tiling.choose import PANELS, choose
 from stowplan.passes.tiling.costs import ArrayShape, Budget, ChainMeter
-from stowplan.passes.tiling.demand import demands
+from stowplan.passes.tiling.demand import TileDemands, TileMeter, demands
 from stowplan.passes.tiling.grids import Grid, find_grid, smallest_tile
 from stowplan.passes.tiling.network import Network, Unit
 from stowplan.passes.tiling.sizes import fixed_grids, parse_rules
@@ -193,43 +193,39 @@ def _misfit(network: Network, careful: CarefulTiles, capacity: int, whole: int) 
 def _usual(network: Network, memory: MemorySpec, options: Tile) -> tuple[int, Graph]:
     """Bytes that do not fit, and the graph, of the best tiling the cost model proposes."""
     sizes = _Sizes(network, memory, options)
-    best = _proposed(sizes, memory, options)
+    best, budget = _proposed(sizes, _candidates(memory, options))
+    if best is None:
+        return 0, network.graph
     if options.fuse:
-        panelled = _proposed(sizes.panelled(), memory, options)
-        if best is None or (panelled is not None and panelled[0] < best[0]):
+        panelled, _ = _proposed(sizes.panelled(), [(budget, True)])
+        if panelled is not None and panelled.better(best):
             best = panelled
-    return (0, network.graph) if best is None else (best[0][0], best[1])
+    return best.over_bytes, best.graph
 
 
-_Proposed = tuple[tuple[int, int, int], Graph]
-"""Bytes that do not fit, bytes moved and tiles of a tiling; its graph."""
-
-
-def _proposed(sizes: "_Sizes", memory: MemorySpec, options: Tile) -> _Proposed | None:
-    """The best tiling under several assumptions."""
-    best: _Proposed | None = None
+def _proposed(
+    sizes: "_Sizes", candidates: Sequence[tuple[Budget, bool]]
+) -> tuple[Candidate | None, Budget]:
+    """The best tiling under several assumptions, and under which of them it was found."""
+    best: Candidate | None = None
+    at = candidates[0][0]
     effort = 0
-    for budget, fused in _candidates(memory, options):
+    for budget, fused in candidates:
         for _ in range(REPAIRS):
             candidate = sizes.tiled(budget, fused)
             if candidate is None:
                 break
-            needed = demands(candidate, memory)
-            effort += len(needed)
-            over = max(0, max(needed, default=0) - memory.capacity_bytes)
-            if over == 0 and effort > EFFORT_OPERATORS and (best is None or best[0][0]):
-                return (0, _moved(planning_problem(candidate, memory)), len(needed)), candidate
-            if best is None or over <= best[0][0]:
-                moved = 0 if over else _moved(planning_problem(candidate, memory))
-                score = over, moved, len(needed)
-                if best is None or score < best[0]:
-                    best = score, candidate
-            if over == 0 or not sizes.shrink(candidate, needed):
+            effort += candidate.needed.operators
+            fits = candidate.over_bytes == 0
+            if fits and effort > EFFORT_OPERATORS and (best is None or best.over_bytes):
+                return candidate, budget
+            if candidate.better(best):
+                best, at = candidate, budget
+            if fits or not sizes.shrink(candidate.needed):
                 break
-        least = EFFORT_OPERATORS * (1 if best is not None and not best[0][0] else VAIN)
-        if effort > least:
+        if effort > EFFORT_OPERATORS * (VAIN if best is None or best.over_bytes else 1):
             break
-    return best
+    return best, at
 
 
 class _Sizes:
@@ -246,8 +242,9 @@ class _Sizes:
         self._meter = ChainMeter(network, memory.alignment_bytes)
         self._fixed = fixed_grids(network, parse_rules(options.sizes))
         self._joined = max(4 * memory.alignment_bytes, memory.capacity_bytes // JOINED_SHARE)
+        self._memory = memory
+        self._tiles = TileMeter(network, memory, self._joined)
         self._shares = [1.0] * len(network.units)
-        self._unit = {unit.operator.name: unit.index for unit in network.units}
         self._grids: dict[tuple[object, ...], Grid] = {}
         self._seen: set[tuple[object, ...]] = set()
         self._panels: tuple[int, ...] = (1,)
@@ -259,8 +256,8 @@ class _Sizes:
         other._shares = [1.0] * len(self._shares)
         return other
 
-    def tiled(self, budget: Budget, fused: bool) -> Graph | None:
-        """The graph tiled for a budget; None if that has been made before."""
+    def tiled(self, budget: Budget, fused: bool) -> Candidate | None:
+        """Tiles for a budget; None if these have been made before."""
         network = self._network
         grids = [self._grid(budget, unit) for unit in network.units]
         panels = self._panels
@@ -271,18 +268,15 @@ class _Sizes:
         if key in self._seen:
             return None
         self._seen.add(key)
-        return build(network, jobs_of(network, groups), self._joined)
+        jobs = jobs_of(network, groups)
+        needed = self._tiles.measure(jobs)
+        return Candidate(network, self._memory, jobs, self._joined, needed)
 
-    def shrink(self, graph: Graph, needed: Sequence[int]) -> bool:
+    def shrink(self, needed: TileDemands) -> bool:
         """Give operators whose tiles do not fit smaller tiles; False when nothing can be done."""
-        capacity, worst = self._capacity, dict[int, int]()
-        for op, demand in zip(graph.operators, needed, strict=True):
-            if demand > capacity:
-                index = self._unit.get(op.parent or op.name)
-                if index is not None and self._shares[index] > LEAST_SHARE:
-                    worst[index] = max(demand, worst.get(index, 0))
-        for index, demand in worst.items():
-            self._shares[index] *= min(SHRINK, SHRINK**0.5 * capacity / demand)
+        worst = {i: size for i, size in needed.worst.items() if self._shares[i] > LEAST_SHARE}
+        for index, size in worst.items():
+            self._shares[index] *= min(SHRINK, SHRINK**0.5 * self._capacity / size)
         return bool(worst)
 
     def _grid(self, budget: Budget, unit: Unit) -> Grid:
@@ -324,24 +318,3 @@ def _candidates(memory: MemorySpec, options: Tile) -> list[tuple[Budget, bool]]:
             found.append((budget, True))
     alone = (found[0][0], False)
     return [*found, alone] if options.fuse else [alone]
-
-
-def _moved(problem: PlanningProblem) -> int:
-    """Bytes moved when planned by furthest next use."""
-    accesses = timeline(problem, tuple(range(problem.operators)))
-    kept = furthest_next_use(accesses, problem.memory.capacity_bytes, write_aware=True)
-    return total_traffic(accesses, kept) + _streamed(problem)
-
-
-def _streamed(problem: PlanningProblem) -> int:
-    """Bytes of weights streamed, at every use."""
-    if not problem.memory.stream_weights:
-        return 0
-    graph = problem.graph
-    weights = {tensor.name for tensor in graph.tensors if tensor.role == "weight"}
-    return sum(
-        graph.tensor[name].size_bytes
-        for op in graph.operators
-        for name in dict.fromkeys(op.inputs)
-        if name in weights
-    )

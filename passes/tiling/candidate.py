@@ -1,0 +1,73 @@
+"""A tiling that competes with others: measured first, built only where that is asked for."""
+
+from collections.abc import Sequence
+from functools import cached_property
+
+from stowplan.ir.graph import Graph, Role
+from stowplan.ir.memory import MemorySpec
+from stowplan.passes.greedy_gaps import furthest_next_use, timeline, total_traffic
+from stowplan.passes.problem import PlanningProblem, planning_problem
+from stowplan.passes.tiling.build import build
+from stowplan.passes.tiling.demand import TileDemands
+from stowplan.passes.tiling.network import Network
+from stowplan.passes.tiling.pieces import Job
+
+
+class Candidate:
+    """One tiling of a network.
+
+    Attributes:
+        needed: what its tiles need on chip.
+        over_bytes: bytes by which the largest of them does not fit.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        memory: MemorySpec,
+        jobs: Sequence[Job],
+        joined_bytes: int,
+        needed: TileDemands,
+    ) -> None:
+        self.needed = needed
+        self.over_bytes = max(0, needed.largest_bytes - memory.capacity_bytes)
+        self._network, self._memory = network, memory
+        self._jobs, self._joined_bytes = jobs, joined_bytes
+
+    @cached_property
+    def graph(self) -> Graph:
+        """The tiled graph."""
+        return build(self._network, self._jobs, self._joined_bytes)
+
+    @cached_property
+    def moved_bytes(self) -> int:
+        """Bytes moved when planned by furthest next use; 0 where it does not fit."""
+        return 0 if self.over_bytes else _moved(planning_problem(self.graph, self._memory))
+
+    def better(self, other: "Candidate | None") -> bool:
+        """Whether it fits better, or as well with fewer bytes moved or fewer tiles."""
+        if other is None or self.over_bytes != other.over_bytes:
+            return other is None or self.over_bytes < other.over_bytes
+        mine = self.moved_bytes, self.needed.operators
+        return mine < (other.moved_bytes, other.needed.operators)
+
+
+def _moved(problem: PlanningProblem) -> int:
+    """Bytes moved when planned by furthest next use."""
+    accesses = timeline(problem, tuple(range(problem.operators)))
+    kept = furthest_next_use(accesses, problem.memory.capacity_bytes, write_aware=True)
+    return total_traffic(accesses, kept) + _streamed(problem)
+
+
+def _streamed(problem: PlanningProblem) -> int:
+    """Bytes of weights streamed, at every use."""
+    if not problem.memory.stream_weights:
+        return 0
+    graph = problem.graph
+    weights = {tensor.name for tensor in graph.tensors if tensor.role is Role.WEIGHT}
+    return sum(
+        graph.tensor[name].size_bytes
+        for op in graph.operators
+        for name in dict.fromkeys(op.inputs)
+        if name in weights
+    )
