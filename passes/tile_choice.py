@@ -68,11 +68,11 @@ def choose_tiling(graph: Graph, choice: Choice) -> str:
             choice.cancelled,
         )
         memory = target.memory_spec(tracked)
-        found = search_tilings(network, memory, joined_bytes(target), limits)
-        text = print_cuts(found)
-        value = _value(graph, choice, tile_groups(target, text, tracked))
-        if value is not None and (best is None or value < best):
-            best, groups = value, text
+        for found in search_tilings(network, memory, joined_bytes(target), limits):
+            text = print_cuts(found)
+            value = _value(graph, choice, tile_groups(target, text, tracked))
+            if value is not None and (best is None or value < best):
+                best, groups = value, text
     return groups
 
 

@@ -6,6 +6,9 @@ sees the plan. Here the best of them is improved by local moves, each judged by 
 the neighbour, other grids for a single unit. A move is tried on the groups around it first, and
 kept when the replay of everything agrees. The number of replays bounds the search, never the
 clock, so that its result is the same everywhere.
+
+Chains in panels come second, from the better of what was found without them and what the cost model
+proposes with them, with replays of their own: they never displace what would be found anyway.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -17,8 +20,8 @@ from stowplan.ir.memory import MemorySpec
 from stowplan.passes.tile_groups import Cut, cut_of, group_of, groups_of, sinks
 from stowplan.passes.tile_replay import Replay, Replayed
 from stowplan.passes.tiling.build import jobs_of
-from stowplan.passes.tiling.choose import choose
-from stowplan.passes.tiling.costs import ArrayShape, Budget, ChainMeter
+from stowplan.passes.tiling.choose import PANELS, choose, panel_axes
+from stowplan.passes.tiling.costs import ArrayShape, Budget, ChainCost, ChainMeter
 from stowplan.passes.tiling.grids import TERMS, Grid, find_grid
 from stowplan.passes.tiling.network import Network, Unit
 from stowplan.passes.tiling.pieces import Job
@@ -37,7 +40,10 @@ LONGEST_CHAIN = 40
 SHRINK = 0.85
 REPAIRS = 12
 """Factor by which a unit's space shrinks when its tiles turn out too large, and how often."""
-_LADDER = tuple(sorted({n * 2**k for n in (2, 3, 5, 7) for k in range(9)}))
+PANEL_SHARE = 0.5
+"""Replays for the search over panels, as a share of those for the search without."""
+_LADDER = tuple(sorted({n << k for n in (2, 3, 5, 7) for k in range(9)}))
+_NONE = 1 << 60
 _COUNTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 
 
@@ -61,12 +67,21 @@ class SearchLimits:
 
 def search_tilings(
     network: Network, memory: MemorySpec, joined_bytes: int, limits: SearchLimits
-) -> tuple[Cut, ...]:
-    """The best groups found; they may still not fit where no tiles are small enough."""
+) -> tuple[tuple[Cut, ...], ...]:
+    """The best groups found, at last, and before that the best without panels where they differ.
+
+    They may still not fit where no tiles are small enough.
+    """
     state = _State(network, memory, joined_bytes, limits)
-    seeds = list(dict.fromkeys(_proposals(network, memory, limits)))
-    cuts = min(seeds, key=state.score)
-    return state.climb(cuts)
+    seeds = list(_proposals(network, memory, limits))
+    start, budget = min(seeds, key=lambda seed: state.score(seed[0]))
+    plain = state.climb(start)
+    panelled = state.proposed(budget, PANELS)
+    if not any(cut.panels > 1 for cut in panelled):
+        return (plain,)
+    state.allow_panels()
+    found = state.climb(min(plain, panelled, key=state.score))
+    return tuple(dict.fromkeys((plain, found)))
 
 
 def search_layers(
@@ -100,10 +115,10 @@ def search_layers(
 
 def _proposals(
     network: Network, memory: MemorySpec, limits: SearchLimits
-) -> Iterator[tuple[Cut, ...]]:
+) -> Iterator[tuple[tuple[Cut, ...], Budget]]:
     """What the cost model chooses under several assumptions, and each unit alone."""
     meter = ChainMeter(network, memory.alignment_bytes)
-    shares = [1.0] * len(network.units)
+    seen: set[tuple[Cut, ...]] = set()
     for share, overhead in product(CAPACITY_SHARES, OVERHEAD_SHARES):
         capacity = int(memory.capacity_bytes * share)
         budgets = [
@@ -118,9 +133,23 @@ def _proposals(
             for working, kept in product(WORKING_SHARES, KEPT_SHARES)
         ]
         grids = _grids(network, budgets[0])
-        for budget in budgets:
-            yield tuple(map(cut_of, choose(meter, budget, grids, shares)))
-        yield tuple(map(cut_of, choose(meter, budgets[0], grids, shares, fuse=False)))
+        for budget, fuse in (*((each, True) for each in budgets), (budgets[0], False)):
+            cuts = _chosen(meter, budget, grids, fuse=fuse)
+            if cuts not in seen:
+                seen.add(cuts)
+                yield cuts, budget
+
+
+def _chosen(
+    meter: ChainMeter,
+    budget: Budget,
+    grids: Sequence[Grid],
+    fuse: bool = True,
+    panels: Sequence[int] = (1,),
+) -> tuple[Cut, ...]:
+    """What the cost model chooses under one assumption."""
+    shares = [1.0] * len(meter.network.units)
+    return tuple(map(cut_of, choose(meter, budget, grids, shares, fuse, panels=panels)))
 
 
 def _grids(network: Network, budget: Budget) -> list[Grid]:
@@ -156,14 +185,24 @@ class _State:
         self._jobs: dict[Cut, list[Job] | None] = {}
         self._alone: dict[int, Cut] = {}
         self._tried: dict[tuple[Cut, ...], Score] = {}
-        self._spent = 0.0
+        self._spent, self._allowed = 0.0, limits.replays
+        self._panels = False
+
+    def allow_panels(self) -> None:
+        """Let chains run in panels from now on, with replays of their own."""
+        self._panels = True
+        self._allowed = self._spent + PANEL_SHARE * self._limits.replays
+
+    def proposed(self, budget: Budget, panels: Sequence[int]) -> tuple[Cut, ...]:
+        """What the cost model chooses when chains may run in panels."""
+        return _chosen(self._meter, budget, _grids(self._network, budget), panels=panels)
 
     def score(self, cuts: Sequence[Cut]) -> Score:
         """Score of groups that follow one another; worst where one cannot be cut so."""
         key = tuple(cuts)
         if key not in self._tried:
             result = self._run(key)
-            found = (1 << 60, 0)
+            found = (_NONE, 0)
             if result is not None:
                 price = result.tiles * self._limits.tile_bytes
                 found = (result.over_bytes, result.moved_bytes + price)
@@ -194,7 +233,7 @@ class _State:
             cut = best
 
     def _over(self) -> bool:
-        return self._spent >= self._limits.replays or self._limits.cancelled()
+        return self._spent >= self._allowed or self._limits.cancelled()
 
     def _improve(self, cuts: tuple[Cut, ...], unit: int) -> tuple[Cut, ...] | None:
         """The best move of the group that holds ``unit``, if it helps."""
@@ -234,6 +273,29 @@ class _State:
         for step in (-4, -2, -1, 0, 1, 2, 4):
             if 0 <= place + step < len(_LADDER) and _LADDER[place + step] != cut.stripes:
                 yield replace(cut, stripes=_LADDER[place + step])
+        if self._panels:
+            yield from self._repanelled(cut)
+
+    def _repanelled(self, cut: Cut) -> Iterator[Cut]:
+        """A chain in other numbers of panels, as fine as it is or as coarse as fits then."""
+        place = min(range(len(PANELS)), key=lambda i: abs(PANELS[i] - cut.panels))
+        for step in (-2, -1, 1, 2):
+            if 0 <= place + step < len(PANELS):
+                panels = PANELS[place + step]
+                changed = self._in_panels(replace(cut, panels=1, across=()), panels)
+                coarse = self._coarsest(cut.first, cut.last, cut.axes, panels)
+                yield from (each for each in (changed, coarse) if each is not None)
+
+    def _in_panels(self, cut: Cut, panels: int) -> Cut | None:
+        """A chain in panels, where its results can be cut so."""
+        if panels == 1:
+            return cut
+        names = sinks(self._network.units[cut.first : cut.last])
+        shapes = {name: self._network.graph.tensor[name].shape for name in names}
+        across = panel_axes(shapes, dict(zip(names, cut.axes, strict=True)))
+        if across is None or panels > min(shapes[name][axis] for name, axis in across.items()):
+            return None
+        return replace(cut, panels=panels, across=tuple(across[name] for name in names))
 
     def _split(self, cut: Cut) -> Iterator[tuple[Cut, ...]]:
         for middle in range(cut.first + 1, cut.last):
@@ -249,9 +311,9 @@ class _State:
         axes = self._axes(first, last, cut.axes[-1])
         if axes is None:
             return []
-        same = Cut(first, last, cut.stripes, axes)
-        coarse = self._coarsest(first, last, axes)
-        return [same] if coarse is None or coarse == same else [same, coarse]
+        same = self._in_panels(Cut(first, last, cut.stripes, axes), cut.panels)
+        parts = (same, *self._by_estimate(first, last, axes))
+        return list(dict.fromkeys(part for part in parts if part is not None))
 
     def _joined(self, cut: Cut, other: Cut) -> Iterator[tuple[Cut, ...]]:
         """One chain of both groups, or a unit handed from one to the other."""
@@ -274,11 +336,47 @@ class _State:
             axes = self._axes(first, last, preference)
             if axes is None:
                 continue
-            for stripes in dict.fromkeys(cut.stripes for cut in near if cut.stripes > 1):
-                yield Cut(first, last, stripes, axes)
-            coarse = self._coarsest(first, last, axes)
-            if coarse is not None:
-                yield coarse
+            for cut in near:
+                if cut.stripes > 1:
+                    chain = self._in_panels(Cut(first, last, cut.stripes, axes), cut.panels)
+                    if chain is not None:
+                        yield chain
+            yield from self._by_estimate(first, last, axes)
+
+    def _by_estimate(self, first: int, last: int, axes: tuple[int, ...]) -> list[Cut]:
+        """A chain as coarse as fits, and where the cost model likes it better one in panels."""
+        plain = self._coarsest(first, last, axes)
+        found = [] if plain is None else [plain]
+        if self._panels:
+            best, price = plain, _NONE if plain is None else self._estimate(plain)
+            for panels in PANELS[1:]:
+                if self._least(first, last, panels) >= price:
+                    break
+                chain = self._coarsest(first, last, axes, panels)
+                if chain is not None and self._estimate(chain) < price:
+                    best, price = chain, self._estimate(chain)
+            found += [best] if best is not None and best != plain else []
+        return found
+
+    def _estimate(self, cut: Cut) -> int:
+        """What a chain costs by the cost model."""
+        cost = self._cost(cut)
+        if cost is None:
+            return _NONE
+        return cost.again_bytes + cost.rounds * (cut.last - cut.first) * self._limits.tile_bytes
+
+    def _least(self, first: int, last: int, panels: int) -> int:
+        """What a chain in that many panels costs at least."""
+        rounds, units = _LADDER[0] * panels, self._network.units[first:last]
+        weights = 0 if self._network.track_weights else self._meter.weight_bytes(units)
+        return weights * (rounds - 1) + rounds * len(units) * self._limits.tile_bytes
+
+    def _cost(self, cut: Cut) -> ChainCost | None:
+        units = self._network.units[cut.first : cut.last]
+        names = sinks(units)
+        axes, across = (dict(zip(names, along, strict=False)) for along in (cut.axes, cut.across))
+        panels = (across, cut.panels) if cut.panels > 1 else None
+        return self._meter.cost(self._grid_budget, units, axes, cut.stripes, panels)
 
     def _regridded(self, cut: Cut) -> Iterator[tuple[tuple[int, int], ...]]:
         """Grids near that of a single unit, and all simple ones."""
@@ -326,23 +424,24 @@ class _State:
         # The last dimension is never cut: rows of it are what hardware works on.
         return None if axis < 0 or any(axis >= rank - 1 for rank in ranks) else (axis,) * len(ranks)
 
-    def _coarsest(self, first: int, last: int, axes: tuple[int, ...]) -> Cut | None:
+    def _coarsest(
+        self, first: int, last: int, axes: tuple[int, ...], panels: int = 1
+    ) -> Cut | None:
         """The fewest stripes whose working set fits by estimate."""
-        units = self._network.units[first:last]
-        names = sinks(units)
+        names = sinks(self._network.units[first:last])
         extents = [
             self._network.graph.tensor[name].shape[axis]
             for name, axis in zip(names, axes, strict=True)
         ]
-        cut = dict(zip(names, axes, strict=True))
         for stripes in _LADDER:
             if stripes > min(extents):
                 return None
-            cost = self._meter.cost(self._grid_budget, units, cut, stripes)
+            chain = self._in_panels(Cut(first, last, stripes, axes), panels)
+            cost = None if chain is None else self._cost(chain)
             if cost is None:
                 return None
             if cost.working_bytes <= self._grid_budget.working_bytes:
-                return Cut(first, last, stripes, axes)
+                return chain
         return None
 
     def _run(self, cuts: tuple[Cut, ...]) -> Replayed | None:
