@@ -1,5 +1,6 @@
 """Tilings as text, replayed without a graph, searched and chosen."""
 
+from dataclasses import replace
 from itertools import pairwise, product
 from pathlib import Path
 
@@ -34,7 +35,9 @@ JOINED = 1_024
 axes = st.integers(0, 5)
 counts = st.integers(2, 99)
 grids = st.lists(st.tuples(axes, counts), max_size=3, unique_by=lambda loop: loop[0])
-chains = st.tuples(st.integers(2, 9), counts, st.lists(axes, min_size=1, max_size=3))
+chains = st.tuples(
+    st.integers(2, 9), counts, st.lists(axes, min_size=1, max_size=3), st.integers(1, 9)
+)
 
 
 def conv(number: int, source: str, size: int) -> Operator:
@@ -79,8 +82,10 @@ def test_texts_of_groups_come_back(parts: list[object], sums: bool) -> None:
     for part in parts:
         first = cuts[-1].last if cuts else 0
         if isinstance(part, tuple):
-            length, stripes, along = part
-            cuts.append(Cut(first, first + length, stripes, tuple(along)))
+            length, stripes, along, panels = part
+            across = tuple(axis + 1 for axis in along) if panels > 1 else ()
+            chain = Cut(first, first + length, stripes, tuple(along))
+            cuts.append(replace(chain, panels=panels, across=across))
         elif isinstance(part, list):
             loops = (*part, (TERMS, 3)) if sums else tuple(part)
             cuts.append(Cut(first, first + 1, grid=loops))
@@ -91,7 +96,19 @@ def test_texts_of_groups_come_back(parts: list[object], sums: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["x", "0-3", "0-3/2", "3-1/2@2", "0:2", "0:2x0", "0-2/0@2", "0:2x2.y"]
+    "text",
+    [
+        "x",
+        "0-3",
+        "0-3/2",
+        "3-1/2@2",
+        "0:2",
+        "0:2x0",
+        "0-2/0@2",
+        "0:2x2.y",
+        "0-2/2@2/0@3",
+        "0-2/2@2/3",
+    ],
 )
 def test_texts_that_are_no_groups_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match="tile-groups"):
@@ -102,7 +119,7 @@ def test_groups_of_another_network_are_refused(graph: Graph) -> None:
     network = Network(graph, track_weights=False)
     everything = ";".join(str(i) for i in range(len(network.units)))
     assert len(groups_of(network, parse_cuts(everything))) == len(network.units)
-    wrong = ("0:9x2;", "0:2x9999;", "0-2/3@9;", "0-2/3@2.2;")
+    wrong = ("0:9x2;", "0:2x9999;", "0-2/3@9;", "0-2/3@2.2;", "0-2/3@2/2@9;", "0-2/3@2/2@3.3;")
     cut = [each + everything.split(";", 2 if "-" in each else 1)[-1] for each in wrong]
     for text in ("0", everything + ";999", "1;2", *cut):
         with pytest.raises(UsageError, match="tile-groups"):
@@ -128,10 +145,11 @@ def tilings(network: Network) -> list[str]:
     """Chains, grids and sums cut, drawn up by hand from what the units allow."""
     units = range(len(network.units))
     halves = ["0-5/7@2", *(str(i) for i in units if i >= 5)]
+    panels = ["0-5/4@2/3@3", *(str(i) for i in units if i >= 5)]
     rows = [f"{i}:2x4" if 2 in network.units[i].splittable else str(i) for i in units]
     both = [f"{i}:1x2.2x3" if {1, 2} <= network.units[i].splittable else str(i) for i in units]
     sums = [f"{i}:2x2.kx2" if network.units[i].terms > 8 else str(i) for i in units]
-    return [";".join(parts) for parts in (halves, rows, both, sums)]
+    return [";".join(parts) for parts in (halves, panels, rows, both, sums)]
 
 
 @pytest.mark.parametrize("tracked", [False, True])
