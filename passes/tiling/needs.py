@@ -59,3 +59,39 @@ def all_terms(part: PartNeed, terms: int) -> Need:
 def all_but(rank: int, *kept: int) -> frozenset[int]:
     """The dimensions of a result but for some."""
     return frozenset(range(rank)) - frozenset(kept)
+
+
+def broadcast(shape: Shape, result: Shape) -> Need | None:
+    """An operand that broadcasts to the result; None if it does not."""
+    while len(shape) > len(result) and shape[0] == 1:
+        return _stripped(broadcast(shape[1:], result))
+    skipped = len(result) - len(shape)
+    if skipped < 0:
+        return None
+    if any(e not in (1, r) for e, r in zip(shape, result[skipped:], strict=True)):
+        return None
+    if shape == result:
+        return same
+    fixed = tuple(extent == 1 for extent in shape)
+    return lambda box: tuple(
+        (0, 1) if one else side for one, side in zip(fixed, box[skipped:], strict=True)
+    )
+
+
+def _stripped(need: Need | None) -> Need | None:
+    """The need of an operand with one more leading dimension of extent one."""
+    if need is None:
+        return None
+
+    def widened(box: Box) -> Box | None:
+        inner = need(box)
+        return None if inner is None else ((0, 1), *inner)
+
+    return widened
+
+
+def channels(shape: Shape, result: Shape) -> Need | None:
+    """A vector along dimension 1."""
+    if shape[0] == result[-1]:
+        return whole(shape)
+    return (lambda box: (box[1],)) if shape[0] == result[1] else None
