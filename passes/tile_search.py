@@ -40,6 +40,8 @@ LONGEST_CHAIN = 40
 SHRINK = 0.85
 REPAIRS = 12
 """Factor by which a unit's space shrinks when its tiles turn out too large, and how often."""
+HOPELESS = 4
+"""A tiling without panels that moves this many times what one with panels does is not improved."""
 PANEL_SHARE = 0.5
 """Replays for the search over panels, as a share of those for the search without."""
 _LADDER = tuple(sorted({n << k for n in (2, 3, 5, 7) for k in range(9)}))
@@ -75,11 +77,15 @@ def search_tilings(
     state = _State(network, memory, joined_bytes, limits)
     seeds = list(_proposals(network, memory, limits))
     start, budget = min(seeds, key=lambda seed: state.score(seed[0]))
-    plain = state.climb(start)
     panelled = state.proposed(budget, PANELS)
-    if not any(cut.panels > 1 for cut in panelled):
+    useful = any(cut.panels > 1 for cut in panelled)
+    if useful and state.score(start) > _times(HOPELESS, state.score(panelled)):
+        state.allow_panels(1.0)
+        return (state.climb(panelled),)
+    plain = state.climb(start)
+    if not useful:
         return (plain,)
-    state.allow_panels()
+    state.allow_panels(PANEL_SHARE)
     found = state.climb(min(plain, panelled, key=state.score))
     return tuple(dict.fromkeys((plain, found)))
 
@@ -165,6 +171,10 @@ Score = tuple[int, int]
 """Bytes that do not fit, then bytes moved with what the tiles cost; smaller is better."""
 
 
+def _times(factor: int, score: Score) -> Score:
+    return factor * score[0], factor * score[1]
+
+
 class _State:
     """The replays done so far and what is remembered of them; mutable."""
 
@@ -188,10 +198,10 @@ class _State:
         self._spent, self._allowed = 0.0, limits.replays
         self._panels = False
 
-    def allow_panels(self) -> None:
+    def allow_panels(self, share: float) -> None:
         """Let chains run in panels from now on, with replays of their own."""
         self._panels = True
-        self._allowed = self._spent + PANEL_SHARE * self._limits.replays
+        self._allowed = self._spent + share * self._limits.replays
 
     def proposed(self, budget: Budget, panels: Sequence[int]) -> tuple[Cut, ...]:
         """What the cost model chooses when chains may run in panels."""
