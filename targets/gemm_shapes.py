@@ -10,6 +10,7 @@ from math import prod
 from stowplan.ir.graph import Graph, Operator, Tensor
 from stowplan.ir.operator_kinds import Category, category
 from stowplan.targets.gemm_cost import Gemm
+from stowplan.targets.tile_operands import is_tile
 
 
 def gemms_of(graph: Graph, operator: Operator) -> tuple[Gemm, ...]:
@@ -97,6 +98,8 @@ def _quantised_blocks(operator: Operator, inputs: list[Tensor], output: Tensor) 
     """MatMulNBits and kin: packed weights, so K and N come from attributes."""
     k = _integer(operator, "K", inputs[0].shape[-1] if inputs[0].shape else 1)
     n = _integer(operator, "N", output.shape[-1] if output.shape else 1)
+    if is_tile(operator) and output.shape:
+        n = output.shape[-1]
     k, n = max(1, k), max(0, n)
     return (Gemm(inputs[0].elements // k, k, n),)
 

@@ -10,11 +10,13 @@ from dataclasses import replace
 from stowplan.ir.graph import Graph, Operator
 from stowplan.ir.operator_kinds import MICROSOFT, Category, category
 from stowplan.passes.kinds import REINTERPRETATIONS, is_elementwise
-from stowplan.passes.tiling import lookups, moves, products, reductions, spatial
+from stowplan.passes.tiling import attention, lookups, moves, products, reductions, spatial
 from stowplan.passes.tiling.needs import Footprint, Need, broadcast, channels
 
-_JOINT = frozenset(("MaxPool", "TopK"))
-"""Kinds of several results that are cut alike: values, and where they were found."""
+_JOINT = frozenset(
+    ("MaxPool", "TopK", "SkipLayerNormalization", "SkipSimplifiedLayerNormalization")
+)
+"""Kinds of several results that are cut alike: values and where they were found, sums."""
 
 
 def footprint(graph: Graph, op: Operator) -> Footprint | None:
@@ -71,7 +73,7 @@ def _rule(op: Operator) -> Callable[[Graph, Operator], Footprint | None] | None:
     family = category(op.kind, op.domain)
     if op.kind.startswith("Reduce") or op.kind in ("ArgMax", "ArgMin", "QLinearReduceMean"):
         return reductions.reduction
-    if family is Category.SOFTMAX and op.kind in ("Softmax", "LogSoftmax"):
+    if family is Category.SOFTMAX and op.kind != "BiasSoftmax":
         return reductions.softmax
     if is_elementwise(op.kind, op.domain) and op.kind != "Dropout":
         return _elementwise
@@ -100,6 +102,19 @@ _RULES: dict[str, Callable[[Graph, Operator], Footprint | None]] = {
     ),
     "InstanceNormalization": reductions.channel_normalisation,
     "LRN": reductions.local_response,
+    "GroupNormalization": reductions.group_normalisation,
+    "LpNormalization": reductions.scaled_to_norm,
+    "MeanVarianceNormalization": reductions.centred,
+    **dict.fromkeys(
+        ("SkipLayerNormalization", "SkipSimplifiedLayerNormalization"),
+        reductions.skip_layer_normalisation,
+    ),
+    **dict.fromkeys(("CumSum", "CumProd"), reductions.cumulative),
+    "Einsum": products.einsum,
+    "MatMulNBits": products.packed_blocks,
+    **dict.fromkeys(("Attention", "MultiHeadAttention"), attention.attention),
+    "Tile": moves.repeated,
+    "Trilu": moves.in_place,
     "TopK": reductions.top,
     "Transpose": moves.transpose,
     "Concat": moves.concat,

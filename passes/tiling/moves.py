@@ -1,8 +1,8 @@
 """Footprints of operators whose results are copies of their operands' elements."""
 
-from stowplan.ir.graph import Graph, Operator
+from stowplan.ir.graph import Graph, Interval, Operator
 from stowplan.passes.tiling.boxes import Box
-from stowplan.passes.tiling.needs import Footprint, Need, all_but, broadcast
+from stowplan.passes.tiling.needs import Footprint, Need, all_but, broadcast, same
 from stowplan.passes.view_rules import axis_of, integers
 
 
@@ -41,3 +41,27 @@ def expand(graph: Graph, op: Operator) -> Footprint | None:
     source, result = (graph.tensor[n].shape for n in (op.inputs[0], op.outputs[0]))
     need = broadcast(source, result)
     return None if need is None else Footprint(all_but(len(result)), (need,))
+
+
+def repeated(graph: Graph, op: Operator) -> Footprint | None:
+    """Tile: copies of the source beside each other."""
+    source, result = (graph.tensor[n].shape for n in (op.inputs[0], op.outputs[0]))
+    if len(op.inputs) != 1 or len(source) != len(result):
+        return None
+
+    def side(extent: int, out: Interval) -> Interval:
+        first, last = out[0] // extent, (out[1] - 1) // extent
+        return (out[0] % extent, (out[1] - 1) % extent + 1) if first == last else (0, extent)
+
+    def need(box: Box) -> Box:
+        return tuple(side(extent, out) for extent, out in zip(source, box, strict=True))
+
+    return Footprint(all_but(len(result)), (need,))
+
+
+def in_place(graph: Graph, op: Operator) -> Footprint | None:
+    """Every element stays where it is, or is cleared (Trilu)."""
+    shape = graph.tensor[op.outputs[0]].shape
+    if len(op.inputs) != 1 or graph.tensor[op.inputs[0]].shape != shape:
+        return None
+    return Footprint(all_but(len(shape)), (same,))

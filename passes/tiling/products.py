@@ -6,7 +6,7 @@ from math import prod
 
 from stowplan.ir.graph import Graph, Interval, Operator
 from stowplan.passes.kinds import MATRIX_PRODUCTS
-from stowplan.passes.tiling.boxes import Box, hull
+from stowplan.passes.tiling.boxes import Box, full, hull
 from stowplan.passes.tiling.needs import (
     Footprint,
     Need,
@@ -114,3 +114,53 @@ def matmul(graph: Graph, op: Operator) -> Footprint | None:
     )
     needs = tuple(all_terms(part, terms) for part in parts)
     return Footprint(all_but(len(result)), needs, terms, parts, len(result) - 1)
+
+
+def einsum(graph: Graph, op: Operator) -> Footprint | None:
+    """Dimensions by letter; those of the result may be cut, those summed over stay whole."""
+    equation = str(op.attribute("equation", "")).replace(" ", "")
+    given, arrow, letters = equation.partition("->")
+    terms = given.split(",")
+    if not arrow or "." in equation or len(terms) != len(op.inputs):
+        return None
+    shapes = [graph.tensor[name].shape for name in op.inputs]
+    if any(len(term) != len(shape) for term, shape in zip(terms, shapes, strict=True)):
+        return None
+    pairs = zip(terms, shapes, strict=True)
+    return Footprint(all_but(len(letters)), tuple(_lettered(letters, *pair) for pair in pairs))
+
+
+def _lettered(letters: str, term: str, shape: Shape) -> Need:
+    def need(box: Box) -> Box:
+        known = dict(zip(letters, box, strict=True))
+        sides = zip(term, shape, strict=True)
+        return tuple((0, e) if e == 1 else known.get(letter, (0, e)) for letter, e in sides)
+
+    return need
+
+
+def packed_blocks(graph: Graph, op: Operator) -> Footprint | None:
+    """MatMulNBits: [..., K] times packed weights [N, ...]; vectors of blocks follow the columns."""
+    result, columns = graph.tensor[op.outputs[0]].shape, op.attribute("N")
+    shapes = [graph.tensor[name].shape for name in op.inputs]
+    if len(shapes) < 3 or not result or columns != result[-1] or shapes[1][0] != columns:
+        return None
+    if len(shapes[0]) != len(result):
+        return None
+    terms = (0, shapes[0][-1])
+    needs: list[Need] = [lambda box: (*box[:-1], terms)]
+    for shape in shapes[1:]:
+        need = _by_column(shape, result[-1])
+        if need is None:
+            return None
+        needs.append(need)
+    return Footprint(all_but(len(result)), tuple(needs), columns=len(result) - 1)
+
+
+def _by_column(shape: Shape, columns: int) -> Need | None:
+    """An operand whose first dimension holds equally many numbers per column of the result."""
+    each, rest = divmod(shape[0] if shape else 0, columns)
+    if rest or not each:
+        return None
+    inner = full(shape[1:])
+    return lambda box: ((box[-1][0] * each, box[-1][1] * each), *inner)

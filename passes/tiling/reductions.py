@@ -4,7 +4,17 @@ from math import prod
 
 from stowplan.ir.graph import Graph, Interval, Operator
 from stowplan.passes.tiling.boxes import Box, full
-from stowplan.passes.tiling.needs import Footprint, PartNeed, all_but, all_terms, channels, same
+from stowplan.passes.tiling.needs import (
+    Footprint,
+    Need,
+    PartNeed,
+    all_but,
+    all_terms,
+    broadcast,
+    channels,
+    same,
+    whole,
+)
 from stowplan.passes.view_rules import axis_of, integers
 
 _SUMMED = frozenset(
@@ -87,3 +97,67 @@ def reduction(graph: Graph, op: Operator) -> Footprint | None:
     if op.kind not in _SUMMED:
         return Footprint(splittable, (all_terms(part, terms),))
     return summed(graph, op, splittable, part, terms)
+
+
+def _along(shape: tuple[int, ...], axes: set[int]) -> Footprint:
+    """All of some dimensions, which are not cut."""
+    everything = full(shape)
+
+    def need(box: Box) -> Box:
+        return tuple(everything[i] if i in axes else side for i, side in enumerate(box))
+
+    return Footprint(all_but(len(shape), *axes), (need,))
+
+
+def cumulative(graph: Graph, op: Operator) -> Footprint | None:
+    """CumSum and CumProd: everything before an element."""
+    shape, axes = graph.tensor[op.inputs[0]].shape, integers(op, "axis")
+    if len(op.inputs) != 1 or axes is None or len(axes) != 1:
+        return None
+    return _along(shape, {axes[0] % len(shape)})
+
+
+def centred(graph: Graph, op: Operator) -> Footprint | None:
+    """MeanVarianceNormalization, over all but the channels unless told otherwise."""
+    shape = graph.tensor[op.inputs[0]].shape
+    axes = integers(op, "axes") or (0, 2, 3)
+    if len(op.inputs) != 1 or any(axis >= len(shape) for axis in axes):
+        return None
+    return _along(shape, {axis % len(shape) for axis in axes})
+
+
+def scaled_to_norm(graph: Graph, op: Operator) -> Footprint | None:
+    """LpNormalization along one dimension."""
+    shape = graph.tensor[op.inputs[0]].shape
+    return _along(shape, {axis_of(op, len(shape), -1)}) if len(op.inputs) == 1 else None
+
+
+def group_normalisation(graph: Graph, op: Operator) -> Footprint | None:
+    """Groups of channels over all positions; scale and bias are per group or per channel."""
+    shape, groups = graph.tensor[op.inputs[0]].shape, op.attribute("num_groups")
+    if op.domain or len(shape) < 3 or not isinstance(groups, int) or shape[1] % groups:
+        return None
+    per = shape[1] // groups
+    rest = full(shape[2:])
+
+    def data(box: Box) -> Box:
+        return (box[0], (box[1][0] // per * per, -(-box[1][1] // per) * per), *rest)
+
+    vectors = (whole(graph.tensor[name].shape) for name in op.inputs[1:3])
+    return Footprint(frozenset({0, 1}), (data, *vectors))
+
+
+def skip_layer_normalisation(graph: Graph, op: Operator) -> Footprint | None:
+    """A sum normalised along its last dimension; vectors are scale and bias."""
+    shape = graph.tensor[op.outputs[0]].shape
+    if graph.tensor[op.inputs[0]].shape != shape or len(shape) < 2:
+        return None
+    rows = _along(shape, {len(shape) - 1}).needs[0]
+    needs: list[Need] = [rows]
+    for name in op.inputs[1:]:
+        operand = graph.tensor[name].shape
+        need = whole(operand) if len(operand) == 1 else broadcast(operand, shape)
+        if need is None:
+            return None
+        needs.append(need)
+    return Footprint(all_but(len(shape), len(shape) - 1), tuple(needs))
