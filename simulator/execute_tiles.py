@@ -28,6 +28,8 @@ from stowplan.simulator.execute_kernels import Array, Kernel, Kernels, Port
 from stowplan.targets.tile_operands import picks, terms_of
 
 _POISON_BYTE = 0xFF
+_COPYING = frozenset(("Gather", "GatherElements", "GatherND"))
+"""Look-ups whose results are a table's elements as they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +221,7 @@ def compile_all(kernels: Kernels, graph: Graph) -> dict[str, Kernel]:
 
 def _plain(graph: Graph) -> set[str]:
     """Operators whose tiles pick elements of a table and do nothing else to them."""
-    tiles = [op for op in graph.operators if op.parent is not None and picks(op)]
+    tiles = [op for op in graph.operators if op.kind in _COPYING and picks(op)]
     found = {op.parent for op in tiles if op.parent is not None}
     for op in tiles:
         lower, _, _ = terms_of(op) or (0, 0, 0)

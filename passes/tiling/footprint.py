@@ -123,6 +123,7 @@ _RULES: dict[str, Callable[[Graph, Operator], Footprint | None]] = {
     "Gather": lookups.gather,
     "GatherElements": lookups.gather_elements,
     "GatherND": lookups.gather_nd,
+    "GatherBlockQuantized": lookups.gather_blocks,
     **dict.fromkeys(("Scatter", "ScatterElements"), lookups.scatter_elements),
     "ScatterND": lookups.scatter_nd,
     "OneHot": lookups.one_hot,

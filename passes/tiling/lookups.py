@@ -70,6 +70,33 @@ def gather_nd(graph: Graph, op: Operator) -> Footprint | None:
     return _picked(outer + len(inner), (data, index), table[batch])
 
 
+def gather_blocks(graph: Graph, op: Operator) -> Footprint | None:
+    """GatherBlockQuantized: rows [V, columns] with scales per row and block of columns.
+
+    Several columns may share a byte of the table, several blocks one of the zero points.
+    """
+    block = op.attribute("block_size", 128)
+    if len(op.inputs) < 3 or not isinstance(block, int):
+        return None
+    table, indices, *scales = (graph.tensor[name].shape for name in op.inputs)
+    result = graph.tensor[op.outputs[0]].shape
+    if any(len(shape) != 2 or shape[0] != table[0] for shape in (table, *scales)):
+        return None
+    if op.attribute("gather_axis", 0) != 0 or op.attribute("quantize_axis", 1) not in (1, -1):
+        return None
+    if len(result) != len(indices) + 1 or any(0 in shape for shape in (table, *scales)):
+        return None
+    outer = len(indices)
+
+    def columns(extent: int, step: int) -> PartNeed:
+        return lambda box, rows: (rows, (box[-1][0] // step, min(-(-box[-1][1] // step), extent)))
+
+    steps = [-(-result[-1] // table[1]), block]
+    steps += [block * -(-scales[0][1] // shape[1]) for shape in scales[1:]]
+    first, *rest = (columns(s[1], step) for s, step in zip((table, *scales), steps, strict=True))
+    return _picked(len(result), (first, lambda box, rows: box[:outer], *rest), table[0])
+
+
 def scatter_nd(graph: Graph, op: Operator) -> Footprint | None:
     """Updates [..., inner] at indices [..., k] of a table [d1, ..., dk, inner]."""
     if len(op.inputs) != 3:

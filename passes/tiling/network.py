@@ -7,6 +7,7 @@ from math import prod
 
 from stowplan.ir.dtypes import DType
 from stowplan.ir.graph import Graph, Interval, Operator, Role, Tensor
+from stowplan.passes.kinds import is_plain
 from stowplan.passes.tiling.boxes import Box, bytes_of, extents, full, hull
 from stowplan.passes.tiling.footprint import footprint
 from stowplan.passes.tiling.needs import Footprint, Need, PartNeed, whole
@@ -218,12 +219,12 @@ class Network:
         )
 
     def _partial(self, op: Operator, found: Footprint | None) -> DType:
-        """32 bits for sums; what is picked has the type of the table."""
+        """32 bits for sums; what is picked has the table's type where something is fused to it."""
         if found is None:
             return DType.FLOAT32
-        if found.picks:
-            return self.graph.tensor[op.inputs[0]].dtype
         made = self.graph.tensor[op.outputs[0]].dtype
+        if found.picks:
+            return made if is_plain(op) else self.graph.tensor[op.inputs[0]].dtype
         return DType.FLOAT32 if made.is_float else DType.INT32
 
     def partial_bytes(self, unit: Unit, box: Box) -> int:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -180,6 +181,24 @@ def test_every_look_up_is_cut_into_blocks_of_rows(case: str, capacity: int, tmp_
     assert parts
     assert all(terms_of(op) is not None for op in parts)
     proved(imported, graph, capacity).require()
+
+
+def test_rows_of_packed_blocks_are_picked(tmp_path: Path) -> None:
+    constants: dict[str, Array] = {
+        "b": numbers((900, 32), np.uint8),
+        "s": np.random.default_rng(0).standard_normal((900, 4), dtype=np.float32),
+        "z": numbers((900, 2), np.uint8),
+    }
+    kind = "GatherBlockQuantized"
+    look = node(kind, "b x s z", block_size=16, bits=4, domain="com.microsoft")
+    path = save(tmp_path, [look], {"x": (7,)}, {"y": (7, 64)}, constants, element=7)
+    stored = onnx.load(path)
+    stored.graph.output[0].type.tensor_type.elem_type = TensorProto.FLOAT
+    onnx.save(stored, path)
+    imported = import_model(path)
+    graph = tiled(imported, 600)
+    assert any(picks(op) for op in graph.operators)
+    proved(imported, graph, 600, {"x": np.arange(-900, 900, 270)}).require()
 
 
 def test_elements_picked_by_another_tile_cannot_pass(tmp_path: Path) -> None:
