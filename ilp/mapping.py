@@ -42,6 +42,7 @@ class MappingBound:
         choices: one per access, in the order of ``MappingInstance.accesses``; empty when the solver
             found no integer solution.
         issues: per access the step from which a LOAD for it runs in that solution.
+        ends: per access the step by which a STORE of what it leaves behind is complete.
         choices_cycles: objective of that solution, rounded; 0 without one.
         method: which program, and the solver.
     """
@@ -50,31 +51,39 @@ class MappingBound:
     optimal: bool
     choices: tuple[Choice, ...]
     issues: tuple[int, ...]
+    ends: tuple[int, ...]
     choices_cycles: int
     method: str
 
 
-def bound_mapping(instance: MappingInstance, limits: Limits, integer: bool = True) -> MappingBound:
+def bound_mapping(
+    instance: MappingInstance, limits: Limits, integer: bool = True, afar: bool = True
+) -> MappingBound:
     """Solve the program of ``mapping_model``, or with ``integer`` off its linear relaxation."""
     least = sum_of_computation(instance)
     kind = "integer program" if integer else "linear relaxation"
     method = f"{kind} of the mapping, {SOLVER} (OR-Tools {version('ortools')})"
-    built = build_mapping(instance, integer)
+    built = build_mapping(instance, integer, afar)
     result = run_mathopt(built.matrix.model("mapping"), SOLVER, limits)
     if result is None:
-        return MappingBound(least, False, (), (), 0, method)
+        return MappingBound(least, False, (), (), (), 0, method)
     found = result.termination.objective_bounds
     cycles = least
     if abs(found.dual_bound) < float("inf"):
         cycles = max(least, ceil(found.dual_bound * (1 - TOLERANCE) - TOLERANCE))
     optimal = result.termination.reason is mathopt.TerminationReason.OPTIMAL
     if not integer or not result.has_primal_feasible_solution():
-        return MappingBound(cycles, optimal, (), (), 0, method)
+        return MappingBound(cycles, optimal, (), (), (), 0, method)
     values = result.variable_values()
     numbers = {variable.id: value for variable, value in values.items()}
-    value = round(found.primal_bound)
     return MappingBound(
-        cycles, optimal, _choices(built, numbers), _issues(built, numbers), value, method
+        cycles,
+        optimal,
+        _choices(built, numbers),
+        _issues(built, numbers),
+        _ends(built, numbers),
+        round(found.primal_bound),
+        method,
     )
 
 
@@ -103,4 +112,12 @@ def _issues(built: MappingModel, values: dict[int, float]) -> tuple[int, ...]:
     for access, windows in zip(built.instance.accesses, built.reserved, strict=True):
         begun = (step for step, column in windows if values[column] > 0.5)
         found.append(next(begun, access.step))
+    return tuple(found)
+
+
+def _ends(built: MappingModel, values: dict[int, float]) -> tuple[int, ...]:
+    found = []
+    for access, holding in zip(built.instance.accesses, built.holding, strict=True):
+        held = (step + 1 for step, column in holding if values[column] > 0.5)
+        found.append(max(held, default=access.step + 1))
     return tuple(found)

@@ -15,7 +15,9 @@ Variables:
 * ``f[a,g]``, ``q[a,g]``: DRAM's time, and that of a channel, that the LOAD for ``a`` takes
   in slot ``g``; ``f0[a]``, ``q0[a]`` before ``t(a)`` begins in its own slot;
 * ``r[a,g]`` binary for large storages: the LOAD for ``a`` has begun by the end of slot ``g``;
-* ``h[w,g]``: DRAM's time that the STORE of ``w`` takes.
+* ``h[w,g]``: DRAM's time that the STORE of ``w`` takes;
+* ``held[w,t]`` binary for large storages: what ``w`` wrote is on chip in step ``t`` only because it
+  is not stored yet.
 
 Minimise the sum of ``T`` subject to:
 
@@ -24,7 +26,9 @@ Minimise the sum of ``T`` subject to:
    whatever finds it not on chip reads DRAM. ``s[w] >= x[w]`` where DRAM must hold it in the end.
 3. *Space.* In every step, what is accessed on chip, stays over it, or is being loaded fits. Of a
    LOAD under way ``r`` counts, at least the share already loaded. Results that may take the place
-   of operands do not count together with those that end here.
+   of operands do not count together with those that end here. When a step begins, what has left but
+   is not stored yet is there, too: ``held[w,t]``, at least the share not stored; LOADs that have
+   begun in earlier slots count beside it.
 4. *Steps.* ``run[t] >= z[t] read + compute``, ``>= z[t] read + direct bytes / DRAM's rate``,
    ``>= z[t] read + on-chip bytes / banks' rate``; ``z[t] >= 1 - x[a]`` for each ``a`` that reads.
 5. *Slots.* ``lead[t] >= lead[u] + run[u]`` for the steps ``u`` it waits for;
@@ -33,9 +37,10 @@ Minimise the sum of ``T`` subject to:
 7. *Queue.* The same of the channels of LOADs, whose set-up and latency count too; ``f <= q``.
 8. *Windows.* The ``f`` and ``q`` of a LOAD add up to its whole. It begins after the last write, and
    after ``p(a)`` if that is on chip. Slots more than ``REACH`` before its use are one pool, of
-   which only DRAM's time counts.
-9. *STOREs* run after their write and are complete before a step that reads DRAM; those later than
-   ``REACH`` slots after the write are one pool.
+   which only DRAM's time and the space of what has been loaded count.
+9. *STOREs* run after their write and are complete before a step that reads DRAM; ``h0[w,g]`` is
+   what they do before the step of slot ``g`` begins. Those later than ``REACH`` slots after the
+   write are one pool.
 
 Every plan of the order in which an operand that lies on chip is accessed there is a solution whose
 objective is at most the plan's latency, so the optimum and every dual bound are lower bounds.
@@ -43,6 +48,7 @@ Addresses, the alignment of windows to steps, the order of queues and how transf
 direct accesses are left out.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -62,6 +68,7 @@ class MappingModel:
     Attributes:
         instance: the problem.
         matrix: the program.
+        afar: as :func:`build_mapping` was told.
         x: column of ``x[a]`` [A].
         k: column of ``k[a]``, -1 where there is no next access [A].
         s: column of ``s[w]``, -1 where none is needed [A].
@@ -73,13 +80,22 @@ class MappingModel:
         queue: terms of 7 per slot [G + 1].
         loading: per step, terms of 3 for LOADs under way [T].
         reserved: per access (first step of a slot, column of ``r[a,g]``) [A].
+        begun: per step, terms of 3 for LOADs that began in earlier slots [T].
+        held: per step, terms of 3 for what waits for its STORE [T].
+        holding: per access (step, column of ``held[w,t]``), what keeps it there after it [A].
+        giving: per step, the same of operands whose place a result may take [T].
+        alone: whether a slot has a single step [G + 1].
         due: per step, the columns ``f0``, ``q0`` of its LOADs [T].
-        pool_in: DRAM's time that LOADs from afar take, by the last slot they may use [G + 1].
+        stored_first: per slot, the columns ``h0`` [G + 1].
+        pool_in: DRAM's time that LOADs of small storages from afar, and streamed weights, take, by
+            the last slot they may use [G + 1].
+        pool_large: the same of large storages [G + 1].
         pool_out: DRAM's time of late STOREs, by the first slot they may use [G + 1].
     """
 
     instance: MappingInstance
     matrix: Matrix
+    afar: bool = True
     x: list[int] = field(default_factory=list)
     k: list[int] = field(default_factory=list)
     s: list[int] = field(default_factory=list)
@@ -91,21 +107,35 @@ class MappingModel:
     queue: list[Terms] = field(default_factory=list)
     loading: list[Terms] = field(default_factory=list)
     reserved: list[list[tuple[int, int]]] = field(default_factory=list)
+    begun: list[Terms] = field(default_factory=list)
+    held: list[Terms] = field(default_factory=list)
+    holding: list[list[tuple[int, int]]] = field(default_factory=list)
+    giving: list[Terms] = field(default_factory=list)
+    alone: list[bool] = field(default_factory=list)
     due: list[list[tuple[int, int]]] = field(default_factory=list)
+    stored_first: list[list[int]] = field(default_factory=list)
     pool_in: list[Terms] = field(default_factory=list)
+    pool_large: list[Terms] = field(default_factory=list)
     pool_out: list[Terms] = field(default_factory=list)
 
 
-def build_mapping(instance: MappingInstance, integer: bool) -> MappingModel:
-    """The program of the module docstring; with ``integer`` off, its linear relaxation."""
-    built = MappingModel(instance, Matrix())
+def build_mapping(instance: MappingInstance, integer: bool, afar: bool = True) -> MappingModel:
+    """The program of the module docstring.
+
+    Args:
+        instance: the problem.
+        integer: whether binary variables are; else this is the linear relaxation.
+        afar: whether LOADs of large storages may begin more than ``REACH`` slots before their use.
+            Without, solutions are closer to plans, but their value bounds nothing.
+    """
+    built = MappingModel(instance, Matrix(), afar=afar)
     _choices(built, integer)
     _copies(built)
     _steps(built)
     _loads(built, integer)
-    _stores(built)
-    _space(built)
+    _stores(built, integer)
     _bandwidth(built)
+    _space(built)
     return built
 
 
@@ -137,8 +167,16 @@ def _choices(built: MappingModel, integer: bool) -> None:
         built.dram.append([])
         built.queue.append([])
         built.pool_in.append([])
+        built.pool_large.append([])
         built.pool_out.append([])
     built.loading = [[] for _ in instance.steps]
+    built.begun = [[] for _ in instance.steps]
+    built.held = [[] for _ in instance.steps]
+    built.holding = [[] for _ in instance.accesses]
+    built.giving = [[] for _ in instance.steps]
+    sizes = Counter(step.slot for step in instance.steps)
+    built.alone = [sizes[g] == 1 for g in range(instance.slots + 1)]
+    built.stored_first = [[] for _ in range(instance.slots + 1)]
     built.due = [[] for _ in instance.steps]
     built.reserved = [[] for _ in instance.accesses]
 
@@ -214,7 +252,6 @@ def _loads(built: MappingModel, integer: bool) -> None:
     for t, due in enumerate(built.due):
         if due:
             lead, channels = built.lead[t], float(instance.pace.load_channels)
-            built.matrix.at_least([(lead, 1.0), *((f, -1.0) for f, _ in due)], 0.0)
             built.matrix.at_least([(lead, channels), *((q, -1.0) for _, q in due)], 0.0)
 
 
@@ -239,9 +276,10 @@ def _load(built: MappingModel, a: int, integer: bool) -> None:
     space = storage.size_bytes / pace.capacity_bytes
     loaded: Terms = []
     before = access.before if access.before >= 0 and access.before != written else -1
-    if near > first:
+    if near > first and (built.afar or space < RESERVING):
         column = matrix.column()
-        built.pool_in[near - 1].append((column, moving))
+        pool = built.pool_in if space < RESERVING else built.pool_large
+        pool[near - 1].append((column, moving))
         moved.append((column, moving))
         taken.append((column, busy))
         loaded.append((column, -1.0))
@@ -258,6 +296,8 @@ def _load(built: MappingModel, a: int, integer: bool) -> None:
         built.reserved[a].append((ends[g - 1] + 1 if g else 0, reserved))
         if ends[g] < access.step:
             built.loading[ends[g]].append((reserved, space))
+        if ends[g] + 1 < access.step:
+            built.begun[ends[g] + 1].append((reserved, space))
         if before >= 0 and g == instance.steps[instance.accesses[before].step].slot:
             # Not before the last access if that is on chip.
             matrix.at_most([(reserved, 1.0), (built.x[before], 1.0)], 1.0)
@@ -279,35 +319,76 @@ def _last_steps(instance: MappingInstance) -> list[int]:
     return ends
 
 
-def _stores(built: MappingModel) -> None:
-    """9, and what STOREs add to 6."""
+def _stores(built: MappingModel, integer: bool) -> None:
+    """9, and what STOREs add to 3 and 6."""
     instance, matrix = built.instance, built.matrix
     for w, stored in enumerate(built.s):
-        if stored < 0 or not instance.fits(w):
+        if stored >= 0 and instance.fits(w):
+            _store(built, w, integer)
+    for t, step in enumerate(instance.steps):
+        moved = [f for f, _ in built.due[t]]
+        if built.alone[step.slot]:
+            moved += built.stored_first[step.slot]
+        if moved:
+            matrix.at_least([(built.lead[t], 1.0), *((column, -1.0) for column in moved)], 0.0)
+
+
+def _store(built: MappingModel, w: int, integer: bool) -> None:
+    instance, matrix, steps = built.instance, built.matrix, built.instance.steps
+    access = instance.accesses[w]
+    moving = instance.storages[access.storage].moved_bytes
+    time = moving / instance.pace.dram_bytes_per_cycle
+    after = access.step + 1
+    first = steps[after].slot if after < len(steps) else instance.slots
+    last = min(instance.slots, first + REACH)
+    # What is stored before the step of a slot begins, and in the whole slot.
+    early, whole = [], []
+    for g in range(first, last + 1):
+        before, rest = matrix.column(), matrix.column()
+        built.stored_first[g].append(before)
+        built.dram[g] += [(before, 1.0), (rest, 1.0)]
+        early.append([(before, 1.0)])
+        whole.append([(before, 1.0), (rest, 1.0)])
+
+    def stored_by(step: int) -> Terms:
+        """Until ``step`` begins, or until its slot ends if it is not alone there."""
+        slot = steps[step].slot
+        known = [term for terms in whole[: slot - first] for term in terms]
+        return known + (early if built.alone[slot] else whole)[slot - first]
+
+    terms: Terms = [term for both in whole for term in both] + [(built.s[w], -time)]
+    if last < instance.slots:
+        late = matrix.column()
+        terms.append((late, 1.0))
+        built.pool_out[last + 1].append((late, 1.0))
+    matrix.at_least(terms, 0.0)
+    share = _share(instance, w)
+    for a in _seen(instance, w):
+        following = instance.accesses[a].after
+        if following < 0 and not instance.storages[access.storage].ends_in_dram:
             continue
-        access = instance.accesses[w]
-        moving = instance.storages[access.storage].moved_bytes
-        time = moving / instance.pace.dram_bytes_per_cycle
-        after = access.step + 1
-        first = instance.steps[after].slot if after < len(instance.steps) else instance.slots
-        last = min(instance.slots, first + REACH)
-        columns = []
-        for g in range(first, last + 1):
-            h = matrix.column()
-            columns.append(h)
-            built.dram[g].append((h, 1.0))
-        terms: Terms = [(h, 1.0) for h in columns] + [(stored, -time)]
-        if last < instance.slots:
-            late = matrix.column()
-            terms.append((late, 1.0))
-            built.pool_out[last + 1].append((late, 1.0))
-        matrix.at_least(terms, 0.0)
-        for a in _version(instance, w):
-            due = instance.steps[instance.accesses[instance.accesses[a].after].step].slot
-            if due > last:
-                continue
-            early: Terms = [(h, 1.0) for h in columns[: due - first + 1]]
-            matrix.at_least([*early, (built.x[w], -time), (built.k[a], time)], 0.0)
+        kept: Terms = [(built.k[a], time)] if following >= 0 else []
+        until = instance.accesses[following].step if following >= 0 else len(steps)
+        begins = instance.accesses[a].step
+        replaced = a != w and a in steps[begins].replaced
+        for t in range(begins if replaced else begins + 1, until):
+            if steps[t].slot > last:
+                break
+            held = matrix.column(0.0, 1.0, integer=integer and share >= RESERVING)
+            matrix.at_least([(held, time), *stored_by(t), (built.x[w], -time), *kept], 0.0)
+            (built.giving if t == begins else built.held)[t].append((held, share))
+            built.holding[a].append((t, held))
+        if following >= 0 and steps[until].slot <= last:
+            matrix.at_least([*stored_by(until), (built.x[w], -time), *kept], 0.0)
+
+
+def _seen(instance: MappingInstance, write: int) -> Iterable[int]:
+    """``write`` and the accesses after it that see what it wrote."""
+    yield write
+    a = instance.accesses[write].after
+    while a >= 0 and not instance.accesses[a].writes:
+        yield a
+        a = instance.accesses[a].after
 
 
 def _space(built: MappingModel) -> None:
@@ -319,8 +400,7 @@ def _space(built: MappingModel) -> None:
             for t in range(access.step + 1, instance.accesses[access.after].step):
                 passing[t].append((built.k[a], _share(instance, a)))
     for t, step in enumerate(instance.steps):
-        common = passing[t] + built.loading[t]
-        common += [
+        common = passing[t] + [
             (built.x[a], _share(instance, a))
             for a in step.accesses
             if a not in step.replaced and a not in step.replacing and instance.fits(a)
@@ -332,9 +412,14 @@ def _space(built: MappingModel) -> None:
             for a in step.replaced
             if built.k[a] >= 0 and instance.fits(a)
         ]
-        matrix.at_most([*common, *old], 1.0)
+        early = built.held[t] + built.begun[t]
+        matrix.at_most([*common, *old, *built.loading[t]], 1.0)
+        if built.held[t]:
+            matrix.at_most([*common, *old, *early], 1.0)
         if new:
-            matrix.at_most([*common, *new, *stay], 1.0)
+            matrix.at_most([*common, *new, *stay, *built.loading[t]], 1.0)
+        if new and (built.held[t] or built.giving[t]):
+            matrix.at_most([*common, *new, *stay, *built.giving[t], *early], 1.0)
 
 
 def _share(instance: MappingInstance, access: int) -> float:
@@ -345,30 +430,52 @@ def _share(instance: MappingInstance, access: int) -> float:
 
 def _bandwidth(built: MappingModel) -> None:
     """6, 7 and the pools."""
-    matrix, slots = built.matrix, built.instance.slots
-    early = late = -1
-    for g in range(slots + 1):
-        length = built.length[g]
-        terms: Terms = [(length, 1.0)]
-        # Pools of LOADs: what earlier slots have moved in advance, less what was due by now.
-        if any(built.pool_in[g:]):
-            ahead, rest = matrix.column(), matrix.column()
-            terms.append((ahead, -1.0))
-            balance: Terms = [(ahead, 1.0), (rest, -1.0)]
-            balance += [(early, 1.0)] if early >= 0 else []
-            balance += [(column, -weight) for column, weight in built.pool_in[g]]
-            matrix.equal(balance, 0.0)
-            early = rest
-        if late >= 0 or built.pool_out[g]:
+    matrix, instance = built.matrix, built.instance
+    terms: list[Terms] = [[(length, 1.0)] for length in built.length]
+    _pool_in(built, built.pool_in, terms, 0.0)
+    _pool_in(built, built.pool_large, terms, _least_share(built))
+    late = -1
+    for g, owed in enumerate(built.pool_out):
+        if late >= 0 or owed:
             behind, rest = matrix.column(), matrix.column()
-            terms.append((behind, -1.0))
-            owed: Terms = [(column, weight) for column, weight in built.pool_out[g]]
-            owed += [(late, 1.0)] if late >= 0 else []
-            matrix.equal([*owed, (behind, -1.0), (rest, -1.0)], 0.0)
+            terms[g].append((behind, -1.0))
+            before = [(late, 1.0)] if late >= 0 else []
+            matrix.equal([*owed, *before, (behind, -1.0), (rest, -1.0)], 0.0)
             late = rest
-        matrix.at_least(terms + [(column, -weight) for column, weight in built.dram[g]], 0.0)
+        matrix.at_least(terms[g] + [(column, -weight) for column, weight in built.dram[g]], 0.0)
         if built.queue[g]:
             queue = [(column, -weight) for column, weight in built.queue[g]]
-            matrix.at_least([(length, float(built.instance.pace.load_channels)), *queue], 0.0)
+            length = (built.length[g], float(instance.pace.load_channels))
+            matrix.at_least([length, *queue], 0.0)
     if late >= 0:
         matrix.at_most([(late, 1.0)], 0.0)
+
+
+def _pool_in(built: MappingModel, due: list[Terms], terms: list[Terms], share: float) -> None:
+    """What slots move in advance, less what was due by then, is at hand.
+
+    Args:
+        built: the program.
+        due: DRAM's time by the last slot it may be in [G + 1].
+        terms: what DRAM does in a slot, to which this adds [G + 1].
+        share: of fast memory that a cycle's worth of it takes.
+    """
+    matrix, early = built.matrix, -1
+    last = max((g for g, own in enumerate(due) if own), default=-1)
+    ends = _last_steps(built.instance)
+    for g in range(last + 1):
+        ahead, rest = matrix.column(), matrix.column()
+        terms[g].append((ahead, -1.0))
+        known: Terms = [(ahead, 1.0)] + ([(early, 1.0)] if early >= 0 else [])
+        matrix.equal([*known, (rest, -1.0), *((c, -weight) for c, weight in due[g])], 0.0)
+        if share:
+            built.loading[ends[g]] += [(column, share) for column, _ in known]
+        early = rest
+
+
+def _least_share(built: MappingModel) -> float:
+    """Share of fast memory that a cycle's worth of a large storage takes at least."""
+    pace = built.instance.pace
+    sizes = [s for s in built.instance.storages if s.size_bytes >= RESERVING * pace.capacity_bytes]
+    dense = min((s.size_bytes / s.moved_bytes for s in sizes), default=0.0)
+    return dense * pace.dram_bytes_per_cycle / pace.capacity_bytes

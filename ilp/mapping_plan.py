@@ -2,12 +2,12 @@
 
 Stays are the maximal runs of accesses on chip that the program keeps together; a result whose
 operand ends where it begins takes its place. All are packed as rectangles of address x time, with
-the windows in which the program lets LOADs run. Where that fails, LOADs begin just before their
-use; then what finds no place is shortened or accessed in DRAM.
+the windows in which the program lets transfers run. Where that fails, those are made shorter; then
+what finds no place is shortened or accessed in DRAM.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stowplan.ilp import allocate_pack
 from stowplan.ilp.mapping import Choice, MappingBound
@@ -27,10 +27,11 @@ WINDOWS = (1 << 30, 8, 4, 2, 1, 0)
 
 @dataclass(frozen=True, slots=True)
 class _Stay:
-    """Accesses on chip without a gap, and the step from which its place is held."""
+    """Accesses on chip without a gap, the step from which its place is held, and until which."""
 
     accesses: tuple[int, ...]
     reserved: int
+    end: int
 
 
 Chain = tuple[_Stay, ...]
@@ -95,7 +96,10 @@ class _Builder:
             else:
                 open_[access.storage] = [a]
                 runs.append(open_[access.storage])
-        return [_Stay(tuple(run), self._issue(run[0], bound.issues[run[0]])) for run in runs]
+        return [
+            _Stay(tuple(run), self._issue(run[0], bound.issues[run[0]]), bound.ends[run[-1]])
+            for run in runs
+        ]
 
     def _issue(self, a: int, wanted: int) -> int:
         """Step from which a stay that begins with access ``a`` holds its place."""
@@ -132,6 +136,8 @@ class _Builder:
         if not self.instance.accesses[new.accesses[0]].defines or self.size(new) > self.size(old):
             return False
         if self.instance.accesses[old.accesses[-1]].writes:
+            return False
+        if old.end > shared + 1:
             return False
         return not self.stored(old) or self.written(old) + 1 <= shared
 
@@ -177,10 +183,12 @@ class _Builder:
         return [(known[n], address) for n, address in packed.addresses] if packed else []
 
     def _late(self, chain: Chain, window: int) -> Chain:
-        """A chain whose LOAD holds its place for ``window`` steps before the use at most."""
+        """A chain whose transfers hold its place for ``window`` steps more than uses at most."""
         first = chain[0]
         latest = max(first.reserved, self.step(first.accesses[0]) - window)
-        return (_Stay(first.accesses, latest), *chain[1:])
+        chain = (replace(first, reserved=latest), *chain[1:])
+        last = chain[-1]
+        return (*chain[:-1], replace(last, end=min(last.end, self.left(last) + window)))
 
     def _early(
         self, placed: Sequence[tuple[Chain, int]], wanted: Sequence[Chain]
@@ -195,7 +203,7 @@ class _Builder:
             for m, box in enumerate(boxes):
                 if lows[m] < high and low < lows[m] + box.size_bytes and box.start < begins:
                     free = max(free, box.end)
-            first = _Stay(chain[0].accesses, min(begins, free))
+            first = replace(chain[0], reserved=min(begins, free))
             found.append(((first, *chain[1:]), low))
             boxes[n] = self._box(found[-1][0])
         return found
@@ -207,7 +215,9 @@ class _Builder:
             return [(each,) for each in chain]
         begins = self.step(stay.accesses[0])
         if stay.reserved < begins:
-            return [(_Stay(stay.accesses, begins),)]
+            return [(replace(stay, reserved=begins),)]
+        if stay.end > self.left(stay):
+            return [(replace(stay, end=self.left(stay)),)]
         steps = [self.step(a) for a in stay.accesses]
         if len(steps) == 1:
             return []
@@ -215,7 +225,7 @@ class _Builder:
         parts = stay.accesses[:cut], stay.accesses[cut:]
         # What is loaded for a single access may as well be accessed in DRAM.
         return [
-            (_Stay(part, self._issue(part[0], self.step(part[0]) - 1)),)
+            (_Stay(part, self._issue(part[0], self.step(part[0]) - 1), self.step(part[-1]) + 1),)
             for part in parts
             if self.instance.accesses[part[0]].defines or len(part) > 1
         ]
@@ -223,12 +233,12 @@ class _Builder:
     def _box(self, chain: Chain) -> Rectangle:
         size = max(self.size(stay) for stay in chain)
         first, last = chain[0], chain[-1]
-        return Rectangle(size, first.reserved, self.end(last))
+        return Rectangle(size, first.reserved, last.end)
 
     def residency(self, stay: _Stay, address: int) -> Residency:
         """The stay at its address."""
         begins = self.step(stay.accesses[0])
-        return Residency(self.name(stay), begins, self.end(stay), address, stay.reserved)
+        return Residency(self.name(stay), begins, stay.end, address, stay.reserved)
 
     def transfers(self, stay: _Stay, overwritten: bool) -> list[Transfer]:
         """Its LOAD and STORE."""
@@ -237,7 +247,7 @@ class _Builder:
         if not first.defines:
             found.append(Transfer(TransferKind.LOAD, self.name(stay), stay.reserved, first.step))
         if self.stored(stay):
-            until = self.end(stay) - overwritten
+            until = stay.end - overwritten
             issue = self.written(stay) + 1
             found.append(Transfer(TransferKind.STORE, self.name(stay), issue, until))
         return found
@@ -257,8 +267,8 @@ class _Builder:
         """Step of an access."""
         return self.instance.accesses[access].step
 
-    def end(self, stay: _Stay) -> int:
-        """One past the last step."""
+    def left(self, stay: _Stay) -> int:
+        """One past the last step that accesses it."""
         return self.step(stay.accesses[-1]) + 1
 
     def size(self, stay: _Stay) -> int:
