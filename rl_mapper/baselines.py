@@ -16,8 +16,6 @@ from stowplan.rl_mapper.game import COPY, DROP, NOCOPY, ON_CHIP, Game, Instance
 from stowplan.rl_mapper.heuristic import assign
 
 CHUNK = 100
-EVEN = np.ones(1)
-"""Stands for the chances of changes where none is drawn from them."""
 TOLERANCE = 0.0
 """Share of the latency that local search may lose on the way, see ``improve_kernels``."""
 
@@ -127,7 +125,7 @@ def evolution(
         chunk = min(CHUNK, evaluations - spent)
         tolerance = TOLERANCE * (1.0 - spent / evaluations)
         cycles = improve_kernels.improve(
-            instance.rules, game.state, wishes, chunk, tolerance, seed + spent, EVEN, 0.0
+            instance.rules, game.state, wishes, chunk, tolerance, seed + spent
         )
         spent += chunk
         if cycles <= best.cycles:

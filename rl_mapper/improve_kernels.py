@@ -2,12 +2,13 @@
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 
 from stowplan.rl_mapper import game_kernels as game
 
 PLENTY = 1 << 40
 WISHES = 4
+DRAWS = 8
+"""Changes drawn until one changes anything."""
 
 
 @numba.njit(cache=True, nogil=True)
@@ -18,8 +19,6 @@ def improve(
     evaluations: int,
     tolerance: float,
     seed: int,
-    chances: NDArray[np.float64],
-    guided: float,
 ) -> int:
     """Improve ``wishes`` [A] in place; the latency of the best, which is left played in ``state``.
 
@@ -31,9 +30,6 @@ def improve(
         tolerance: a change that loses less than this share of the latency, times the share of
             evaluations left, is kept on the way (threshold accepting); 0 descends.
         seed: of the changes.
-        chances: how much each action of each decision deserves a try, summed up to and including
-            it; decision by decision [3 A].
-        guided: share of the changes drawn from ``chances``; the others are drawn evenly.
 
     Source: Dueck and Scheuer, "Threshold accepting", Journal of Computational Physics 90, 1990.
     """
@@ -46,11 +42,12 @@ def improve(
     best = wishes.copy()
     changed = wishes.copy()
     for n in range(evaluations if total else 0):
-        changed[:] = wishes
-        if guided > 0.0 and np.random.random() < guided:
-            first = _guided_change(changed, chances)
-        else:
+        first = total
+        for _ in range(DRAWS):
+            changed[:] = wishes
             first = _change(rules, changed)
+            if first < total:
+                break
         if first == total:
             continue
         _back_to(rules, state, first)
@@ -118,17 +115,6 @@ def _change(rules: game.Rules, wishes: game.Ints) -> int:
             first = _assign(wishes, a, game.ON_CHIP, first)
             if after >= 0:
                 first = _assign(wishes, after, wish, first)
-    return first
-
-
-@numba.njit(cache=True, nogil=True)
-def _guided_change(wishes: game.Ints, chances: NDArray[np.float64]) -> int:
-    """Change one or two decisions drawn from ``chances``; as :func:`_change`."""
-    first = wishes.shape[0]
-    for _ in range(np.random.randint(1, 3)):
-        drawn = np.searchsorted(chances, np.random.random() * chances[-1])
-        drawn = min(drawn, chances.shape[0] - 1)
-        first = _assign(wishes, drawn // game.ACTIONS, drawn % game.ACTIONS, first)
     return first
 
 

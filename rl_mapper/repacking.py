@@ -5,23 +5,20 @@ addresses for the stays of the best play. Often it finds all of them, and the pl
 as fast. If not, the play is searched on with the addresses that were found, and the pool shrinks.
 
 Several starts share the evaluations, those that do best with pooled memory: all get a few, the
-better half of them more, and so on. With a network, half of the changes tried are drawn from its
-policy along the play being improved: actions it finds likely that the play does not choose.
+better half of them more, and so on. With networks, the one that has learned what changes gain
+proposes some of those tried (``guided_kernels``), the more the better its proposals do.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-from numpy.typing import NDArray
-
 from stowplan.rl_mapper import game_kernels as kernels
 from stowplan.rl_mapper import improve_kernels
-from stowplan.rl_mapper.baselines import EVEN, Outcome, played
+from stowplan.rl_mapper.baselines import Outcome, played
+from stowplan.rl_mapper.changes import Proposer, load_changes
 from stowplan.rl_mapper.game import Game, Instance
 from stowplan.rl_mapper.network import Player
 from stowplan.rl_mapper.packing import packed_hints, pooled
-from stowplan.rl_mapper.search import softmax
 
 CHUNK = 100
 """Evaluations between two packings."""
@@ -30,8 +27,6 @@ WITH_ADDRESSES = 0.25
 SHRINK = 0.97
 """What is left of the pool after such a packing."""
 SMALLEST_POOL = 0.75
-GUIDED = 0.5
-"""Share of the changes that a network proposes."""
 STARTS = 4
 """Starts that share the evaluations."""
 TRAIL = 5
@@ -47,7 +42,7 @@ class Start:
     Attributes:
         instance: the game.
         outcome: the play.
-        player: a network bound to ``instance``, which then proposes changes.
+        player: a network bound to ``instance``; with one, changes are proposed by a network, too.
     """
 
     instance: Instance
@@ -63,7 +58,9 @@ class Search:
         self.instance = start.instance
         self.best = start.outcome
         self.trail = [start.outcome]
-        self._player = start.player
+        self._proposer: Proposer | None = None
+        if start.player is not None:
+            self._proposer = Proposer(start.instance, load_changes())
         self._game = Game(start.instance)
         self._seed = seed
         self._share = 1.0
@@ -81,15 +78,14 @@ class Search:
         return self.best
 
     def _advance(self, evaluations: int) -> None:
-        chances, guided = self._chances()
         with_addresses = int(WITH_ADDRESSES * evaluations) if self._share < 1.0 else 0
-        self._improve(self._pool, self._wishes, evaluations - with_addresses, chances, guided)
+        self._improve(self._pool, self._wishes, evaluations - with_addresses)
         hints = packed_hints(self._pool, self._capacity_bytes)
         found = played(self._game, self._wishes, 0, hints)
         lost = found.cycles > self._pool.cycles
         if with_addresses:
             wishes = found.wishes.copy()
-            cycles = self._improve(self._game, wishes, with_addresses, chances, guided)
+            cycles = self._improve(self._game, wishes, with_addresses)
             found = Outcome(wishes, cycles, 0, hints)
         lost = lost and found.cycles >= self.best.cycles
         if found.cycles < self.best.cycles:
@@ -104,54 +100,13 @@ class Search:
     def _capacity_bytes(self) -> int:
         return int(self.instance.rules.limits[kernels.CAPACITY])
 
-    def _improve(
-        self,
-        game: Game,
-        wishes: kernels.Ints,
-        evaluations: int,
-        chances: NDArray[np.float64],
-        guided: float,
-    ) -> int:
+    def _improve(self, game: Game, wishes: kernels.Ints, evaluations: int) -> int:
         self.spent += evaluations
         self._seed += 1
+        if self._proposer is not None:
+            return self._proposer.improve(game, wishes, evaluations, self._seed)
         rules = game.instance.rules
-        return int(
-            improve_kernels.improve(
-                rules, game.state, wishes, evaluations, 0.0, self._seed, chances, guided
-            )
-        )
-
-    def _chances(self) -> tuple[NDArray[np.float64], float]:
-        if self._player is None or self.instance.decisions == 0:
-            return EVEN, 0.0
-        return policy_chances(self._player, self._wishes), GUIDED
-
-
-def policy_chances(player: Player, wishes: kernels.Ints) -> NDArray[np.float64]:
-    """Sums of the policy's probabilities of what a play does not do [3 A].
-
-    Args:
-        player: a network bound to the game.
-        wishes: the play; its position is left at the end of it.
-    """
-    game = player.game
-    game.reset()
-    chances = np.zeros((game.instance.decisions, kernels.ACTIONS))
-    while not game.done:
-        mask = game.legal()
-        if not mask.any():
-            break
-        a = game.cursor
-        chosen = int(wishes[a]) if wishes[a] < kernels.ACTIONS and mask[wishes[a]] else -1
-        probabilities = softmax(player.evaluate(mask)[0], mask)
-        if chosen < 0:
-            chosen = int(np.argmax(probabilities))
-        chances[a] = probabilities
-        chances[a, chosen] = 0.0
-        game.play(chosen)
-    # What the policy rules out is still tried now and then.
-    chances += 0.01 * (chances.sum() + 1e-9) / chances.size
-    return np.cumsum(chances.reshape(-1))
+        return int(improve_kernels.improve(rules, game.state, wishes, evaluations, 0.0, self._seed))
 
 
 def _promise(start: Start) -> int:

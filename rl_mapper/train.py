@@ -4,7 +4,8 @@ Each *round* plays every training game: the policy several times at rising tempe
 search from the best play known. Improved plays replace the old ones, and the network learns to
 predict their actions and how much they still gain. Round 0 has no policy yet; its plays come from
 heuristics, beam search and local search. ``rl_mapper.train_run`` says what a run leaves behind;
-``rl_mapper.train_model`` trains the learned dynamics model.
+``rl_mapper.train_model`` trains the learned dynamics model, ``rl_mapper.train_changes`` the network
+that proposes changes to local search.
 """
 
 from collections.abc import Callable
@@ -59,12 +60,16 @@ def train(options: TrainOptions) -> Path:
     """
     if options.dynamics not in DYNAMICS:
         raise UsageError(
-            f"there are no dynamics {options.dynamics!r}: choose {' or '.join(DYNAMICS)}"
+            f"there are no dynamics {options.dynamics!r}: choose {', '.join(DYNAMICS)}"
         )
     if options.dynamics == "learned":
         from stowplan.rl_mapper.train_model import train_model
 
         return train_model(options)
+    if options.dynamics == "pooled":
+        from stowplan.rl_mapper.train_changes import train_changes
+
+        return train_changes(options)
     fit = _learner()
     games = [training_game(options.seed + n) for n in range(options.games)]
     validation = Validation(options)

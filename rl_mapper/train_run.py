@@ -19,6 +19,7 @@ and in the last row of every round, empty in the others:
 ``best_gain``       of the best plays known of the training games
 ``validation_gain`` of the greedy policy on validation games, after the round's epochs
 ``over_greedy``     latency it takes off the production-style heuristic there
+``even_over_greedy`` the same of local search without a network, with dynamics ``pooled``
 ``play_cpu_s``      processor seconds of playing and searching
 =================== ========================================================================
 
@@ -48,10 +49,17 @@ EPOCH_METRICS = (
     "accuracy",
     "cpu_s",
 )
-ROUND_METRICS = ("policy_gain", "best_gain", "validation_gain", "over_greedy", "play_cpu_s")
+ROUND_METRICS = (
+    "policy_gain",
+    "best_gain",
+    "validation_gain",
+    "over_greedy",
+    "even_over_greedy",
+    "play_cpu_s",
+)
 METRICS: tuple[str, ...] = EPOCH_METRICS + ROUND_METRICS
 """Columns of ``metrics.csv``."""
-DYNAMICS = ("exact", "learned")
+DYNAMICS = ("exact", "learned", "pooled")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +74,11 @@ class TrainOptions:
         epochs: passes over the plays per round.
         seed: of games, search and weights.
         dynamics: ``exact`` trains the policy for search on the game itself, ``learned`` a model of
-            the game and a policy on it.
+            the game and a policy on it, ``pooled`` the network that proposes changes to local
+            search in pooled memory.
+        imitate: whose plays ``pooled`` imitates in round 0: ``program``, ``search`` or
+            ``heuristic``, each with those after it.
+        program: near-optimal wishes of a game by the integer program, for the first of these.
         validation: number of games that gains are measured on and nothing learns from.
         on_epoch: called with every row of the metrics.
     """
@@ -78,6 +90,8 @@ class TrainOptions:
     epochs: int = 6
     seed: int = 0
     dynamics: str = "exact"
+    imitate: str = "search"
+    program: Callable[[Instance], np.ndarray | None] | None = None
     validation: int = 20
     on_epoch: Callable[[dict[str, float]], None] = field(default=lambda metrics: None)
 
@@ -186,8 +200,7 @@ def load_state(options: TrainOptions) -> tuple[int, dict[str, np.ndarray]] | Non
 
 def _identity(options: TrainOptions) -> dict[str, np.ndarray]:
     """What must not change between the parts of one run."""
-    return {
-        "seed": np.array(options.seed),
-        "games": np.array(options.games),
-        "dynamics": np.array(options.dynamics),
-    }
+    found = {"seed": options.seed, "games": options.games, "dynamics": options.dynamics}
+    if options.dynamics == "pooled":
+        found["imitate"] = options.imitate
+    return {name: np.array(value) for name, value in found.items()}

@@ -148,23 +148,67 @@ def _cells(build: _Builder, x: str) -> None:
         before, x = x, build.product(build.concat(states[2:]), width)
 
 
-FAMILIES: dict[str, Callable[[_Builder, str], None]] = {
+def _bottlenecks(build: _Builder, x: str) -> None:
+    """Narrow tensors between wide ones, and gates of one row."""
+    rng = build.rng
+    for _ in range(rng.randint(4, 12)):
+        width = build.shape(x)[1]
+        y = build.unary("Relu", build.product(x, width * rng.choice((2, 3, 4, 6))))
+        shrunk = rng.random() < 0.3 and build.shape(y)[0] >= 64
+        y = build.norm(build.pool(y) if shrunk else y)
+        if rng.random() < 0.5:
+            inner = build.shape(y)[1]
+            mean = build.add_operator("GlobalAveragePool", (y,), (1, inner))
+            gate = build.product(build.product(mean, max(4, inner // 16)), inner)
+            gate = build.unary("Sigmoid", gate)
+            y = build.add_operator("Mul", (y, gate), build.shape(y), ((0, 0),))
+        after = width * rng.choice((1, 2)) if shrunk else width
+        y = build.product(y, after)
+        x = y if shrunk else build.add(x, y)
+
+
+def _hourglass(build: _Builder, x: str) -> None:
+    """Down and up again, with results kept all the way between."""
+    rng = build.rng
+    waiting = []
+    for _ in range(rng.randint(2, 4)):
+        for _ in range(rng.randint(1, 2)):
+            x = build.unary("Relu", build.product(x, build.shape(x)[1]))
+        waiting.append(x)
+        x = build.product(build.pool(x), 2 * build.shape(x)[1])
+    for skip in reversed(waiting):
+        rows, width = build.shape(skip)
+        x = build.add_operator("Resize", (build.product(x, width),), (rows, width))
+        x = build.concat([x, skip])
+        for _ in range(rng.randint(1, 2)):
+            x = build.unary("Relu", build.product(x, width))
+
+
+Family = Callable[[_Builder, str], None]
+FAMILIES: dict[str, Family] = {
     "residual": _residual,
     "dense": _dense,
     "branches": _branches,
     "attention": _attention,
-    "cells": _cells,
+    "bottlenecks": _bottlenecks,
 }
+HELD_BACK: dict[str, Family] = {"cells": _cells, "hourglass": _hourglass}
+"""Families of validation games alone."""
 
 
-def training_graph(seed: int) -> Graph:
-    """A random graph; the same for the same seed."""
+ROWS = {"attention": (128, 196, 256), "bottlenecks": (784, 3136, 12544)}
+WIDTHS = {"bottlenecks": (16, 24, 32, 48)}
+
+
+def training_graph(seed: int, held_back: bool = False) -> Graph:
+    """A random graph; the same for the same seed. ``held_back`` admits the families held back."""
     rng = random.Random(seed)
-    family = rng.choice(sorted(FAMILIES))
+    families = FAMILIES | HELD_BACK if held_back else FAMILIES
+    family = rng.choice(sorted(families))
     build = _Builder(rng)
-    rows = rng.choice((128, 196, 256) if family == "attention" else (196, 784, 3136, 6272))
-    x = build.tensor((rows, rng.choice((32, 64, 128, 256))), Role.INPUT)
-    FAMILIES[family](build, x)
+    rows = rng.choice(ROWS.get(family, (196, 784, 3136, 6272)))
+    x = build.tensor((rows, rng.choice(WIDTHS.get(family, (32, 64, 128, 256)))), Role.INPUT)
+    families[family](build, x)
     return build.finish(family)
 
 
@@ -179,7 +223,8 @@ def training_game(seed: int) -> Instance:
     """A game of bounded length in which there is something to gain; the same for the same seed."""
     for attempt in range(100):
         number = seed * 1000 + attempt
-        instance = build_instance(training_graph(number), training_target(number))
+        graph = training_graph(number, seed >= VALIDATION)
+        instance = build_instance(graph, training_target(number))
         if DECISIONS[0] <= instance.decisions <= DECISIONS[1] and instance.scale_cycles > 1000:
             return instance
     raise InternalError(f"no training game can be made from seed {seed}")

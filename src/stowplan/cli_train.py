@@ -18,18 +18,37 @@ def train_command(
     seed: Annotated[int, typer.Option(min=0, max=900_000, help="Random seed.")] = 0,
     dynamics: Annotated[
         str,
-        typer.Option(help="exact: policy for search on the game; learned: model of the game."),
+        typer.Option(
+            help="exact: policy for search on the game; learned: model of the game; "
+            "pooled: proposals to local search."
+        ),
     ] = "exact",
+    imitate: Annotated[
+        str,
+        typer.Option(help="Plays that pooled begins with: program, search or heuristic."),
+    ] = "program",
 ) -> None:
     """Train the memory mapper on synthetic graphs: imitation, then expert iteration or self-play.
 
     Needs the extra train; planning with the shipped weights does not.
     """
+    from stowplan.mapping_play import program_play
     from stowplan.rl_mapper.train import train
     from stowplan.rl_mapper.train_run import TrainOptions
 
     def show(metrics: dict[str, float]) -> None:
         typer.echo("  ".join(f"{name} {value:.4g}" for name, value in metrics.items()), err=True)
 
-    options = TrainOptions(out, games, rounds, evaluations, epochs, seed, dynamics, on_epoch=show)
+    options = TrainOptions(
+        out,
+        games,
+        rounds,
+        evaluations,
+        epochs,
+        seed,
+        dynamics,
+        imitate,
+        program_play,
+        on_epoch=show,
+    )
     typer.echo(str(train(options)))

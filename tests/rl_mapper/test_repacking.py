@@ -14,7 +14,7 @@ from stowplan.rl_mapper.game import COPY, NOCOPY, Game, Instance, build_instance
 from stowplan.rl_mapper.mapping import plan_of
 from stowplan.rl_mapper.network import Player, load_network
 from stowplan.rl_mapper.packing import packed_hints, pooled
-from stowplan.rl_mapper.repacking import Start, policy_chances, repacked
+from stowplan.rl_mapper.repacking import Start, repacked
 from stowplan.rl_mapper.training_graphs import training_game
 
 
@@ -142,14 +142,3 @@ def test_memory_that_repacks_itself_is_no_slower() -> None:
         best = repacked([Start(instance, start)], 300)[0][1]
         gains.append((with_addresses.cycles - best.cycles) / instance.scale_cycles)
     assert np.mean(gains) > -0.005
-
-
-def test_chances_cover_all_that_the_play_does_not_do() -> None:
-    instance = training_game(1)
-    outcome = baselines.greedy(instance)
-    sums = policy_chances(Player(instance, load_network()), outcome.wishes)
-    assert sums.shape == (3 * instance.decisions,)
-    chances = np.diff(sums, prepend=0.0).reshape(-1, 3)
-    assert (chances > 0).all()
-    # Every decision has an action left that is tried no more often than by chance: its own.
-    assert (chances.min(axis=1) < 0.02 * sums[-1] / len(sums)).all()

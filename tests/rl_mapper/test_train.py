@@ -38,7 +38,7 @@ def test_training_without_torch_says_what_to_install(tmp_path: Path) -> None:
         pytest.skip("torch is installed")
 
 
-@pytest.mark.parametrize("dynamics", ("exact", "learned"))
+@pytest.mark.parametrize("dynamics", ("exact", "learned", "pooled"))
 def test_training_resumes_where_it_stopped(tmp_path: Path, dynamics: str) -> None:
     pytest.importorskip("torch")
 
