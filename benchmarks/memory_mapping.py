@@ -36,7 +36,7 @@ from stowplan.rl_mapper.repacking import Start, repacked
 from stowplan.rl_mapper.search import SearchOptions
 
 SIMULATIONS = 8
-PLAYS = 50
+PLAYS = 10
 PUBLISHED = "published rules, evolution"
 
 
@@ -63,7 +63,7 @@ class Row:
     rl_wall_s: float
 
 
-def methods(evaluations: int) -> dict[str, Callable[[Instance], Outcome]]:
+def methods(evaluations: int, seed: int = 0) -> dict[str, Callable[[Instance], Outcome]]:
     """Everything compared, at ``evaluations`` evaluations each (heuristics need one or two)."""
     network = load_network()
 
@@ -75,22 +75,22 @@ def methods(evaluations: int) -> dict[str, Callable[[Instance], Outcome]]:
             if not refine:
                 return found
             return baselines.evolution(
-                instance, evaluations, start=replace(found, evaluations=plays)
+                instance, evaluations, seed, start=replace(found, evaluations=plays)
             )
 
         return run
 
     def repacking(use_network: bool) -> Callable[[Instance], Outcome]:
-        """One search; with the network, 50 of the evaluations are plays of its policy."""
+        """One search; with the networks, ten of the evaluations are plays of the policy."""
 
         def run(instance: Instance) -> Outcome:
             found = [baselines.greedy(instance), baselines.all_on_chip(instance)]
             player, spent = None, 0
             if use_network:
                 player, spent = Player(instance, network), PLAYS
-                found += [best_of(player, 1), best_of(player, PLAYS - 1, 1)]
+                found += [best_of(player, 1), best_of(player, PLAYS - 1, seed + 1)]
             starts = [Start(instance, outcome, player) for outcome in found]
-            return repacked(starts, evaluations - spent)[0][1]
+            return repacked(starts, evaluations - spent, seed)[0][1]
 
         return run
 
@@ -101,10 +101,10 @@ def methods(evaluations: int) -> dict[str, Callable[[Instance], Outcome]]:
     return {
         "all-Drop": baselines.all_drop,
         "on chip": baselines.all_on_chip,
-        "random": lambda i: baselines.random_restarts(i, evaluations // 4),
+        "random": lambda i: baselines.random_restarts(i, evaluations // 4, seed),
         "beam": lambda i: baselines.beam(i, 8),
-        "population": lambda i: baselines.population(i, evaluations),
-        "evolution": lambda i: baselines.evolution(i, evaluations),
+        "population": lambda i: baselines.population(i, evaluations, seed),
+        "evolution": lambda i: baselines.evolution(i, evaluations, seed),
         "policy": lambda i: best_of(Player(i, network), 1),
         "policy, best of 49": learned(49, refine=False),
         "policy + evolution": learned(49, refine=True),
@@ -126,6 +126,7 @@ class Effort:
         refine: evaluations of local search in ``-p rl``; 0 is its default.
         time_limit_s: of the planners.
         program: whether ``-p rl`` uses its integer program.
+        seed: of the methods.
     """
 
     planners: bool
@@ -134,6 +135,7 @@ class Effort:
     refine: int
     time_limit_s: float
     program: bool
+    seed: int
 
 
 def measure(path: Path, memory: str, effort: Effort) -> Row | None:
@@ -151,7 +153,7 @@ def measure(path: Path, memory: str, effort: Effort) -> Row | None:
         return None
     if effort.planners:
         row = replace(row, rl_wall_s=_planners(instance, effort, row))
-    for name, method in methods(effort.evaluations).items():
+    for name, method in methods(effort.evaluations, effort.seed).items():
         if name in effort.methods:
             began = process_time()
             outcome = method(instance)
@@ -239,6 +241,7 @@ def main() -> None:
     parser.add_argument("--refine", type=int, default=0)
     parser.add_argument("--time-limit", type=float, default=30.0)
     parser.add_argument("--program", action="store_true")
+    parser.add_argument("--seed", type=int, default=0, help="of the methods; rows do not tell")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--methods", help="names with ; between them; else all, and the planners")
     arguments = parser.parse_args()
@@ -251,6 +254,7 @@ def main() -> None:
         arguments.refine,
         arguments.time_limit,
         arguments.program,
+        arguments.seed,
     )
     rows = _read(arguments.json)
     for path, memory in product(arguments.models, arguments.memories.split(",")):
