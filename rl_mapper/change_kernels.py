@@ -202,10 +202,10 @@ def describe_play(
         x[33] = rules.storage[v, game.OUT_DRAM]
         x[34] = np.log(density[a] * capacity * steps / cycles + 1e-3) / 7.0
         if before >= 0:
-            _gap(rules, before, a, free, wanted, kept, density[a], size, x[35:40])
+            _gap(rules, before, a, free, wanted, kept, float(density[a]), size, x[35:40])
             x[40] = min(4.0, (spare[t] - spare[rules.decision[before, game.STEP]]) / charge) / 4.0
         if after >= 0:
-            _gap(rules, a, after, free, wanted, kept, density[after], size, x[41:46])
+            _gap(rules, a, after, free, wanted, kept, float(density[after]), size, x[41:46])
             x[46] = np.log1p(1000.0 * worth[after] / cycles) / 2.0
         x[47] = np.log1p(charge / rate / own) / 4.0
         for j in range(FEATURES):

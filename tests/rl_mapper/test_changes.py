@@ -53,7 +53,8 @@ def test_moves_change_what_they_say() -> None:
     storage = rules.decision[chain, kernels.STORAGE]
     own = np.flatnonzero(rules.decision[:, kernels.STORAGE] == storage)
     after = own[own >= chain]
-    expected = {0: ([chain], 0), 2: ([chain], DROP), 4: (own, DROP), 5: (own, ON_CHIP)}
+    alone = np.array([chain])
+    expected = {0: (alone, 0), 2: (alone, DROP), 4: (own, DROP), 5: (own, ON_CHIP)}
     expected |= {6: (after, DROP), 7: (after, ON_CHIP), 9: (after[:2], ON_CHIP)}
     for number, (where, wish) in expected.items():
         wishes = np.full(instance.decisions, 1, dtype=np.int64)
@@ -176,7 +177,7 @@ def test_the_program_plays_some_small_games_better_than_the_heuristic() -> None:
         game = Game(pooled(instance))
         cycles = played(game, wishes).cycles
         better += cycles < played(game, baselines.greedy(instance).wishes).cycles
-        taught = lesson(instance, LessonOptions("program", 6, lambda _, w=wishes: w), seed=0)
+        taught = lesson(instance, LessonOptions("program", 6, program_play), seed=0)
         assert taught.best_cycles <= cycles
         if better:
             break
