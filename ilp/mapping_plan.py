@@ -96,10 +96,15 @@ class _Builder:
             else:
                 open_[access.storage] = [a]
                 runs.append(open_[access.storage])
-        return [
-            _Stay(tuple(run), self._issue(run[0], bound.issues[run[0]]), bound.ends[run[-1]])
-            for run in runs
-        ]
+        loaded: dict[int, int] = {}
+        found = []
+        for run in reversed(runs):
+            storage = self.instance.accesses[run[0]].storage
+            # A copy that waits for its STORE is gone before the storage is loaded again.
+            end = min(bound.ends[run[-1]], loaded.get(storage, len(self.instance.steps)))
+            loaded[storage] = self._issue(run[0], bound.issues[run[0]])
+            found.append(_Stay(tuple(run), loaded[storage], end))
+        return found[::-1]
 
     def _issue(self, a: int, wanted: int) -> int:
         """Step from which a stay that begins with access ``a`` holds its place."""

@@ -13,7 +13,9 @@ Settings: ``network`` (``on`` or ``off``), ``search`` (``on`` or ``off``), ``rep
 unless the time limit ends the search.
 """
 
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from stowplan.errors import UsageError
@@ -53,7 +55,11 @@ LEAST_EVALUATIONS = 2_000
 SHARE_OF_PLAYS, SHARE_OF_SEARCH = 0.2, 0.4
 """Shares of the time limit after which sampled plays and search end."""
 SIMULATED = 3
-"""Distinct plays that are simulated in the end, of every order before and after local search."""
+"""Distinct plays that are simulated of those before local search."""
+SEARCHES = 6
+"""Local searches, with seeds of their own; as many at a time as there are cores."""
+SIMULATED_FOUND = 24
+"""Distinct plays that are simulated of those local search found."""
 
 
 Found = tuple[Instance, Outcome]
@@ -146,7 +152,7 @@ class _Mapper:
         found = _distinct(found)
         candidates = found[:SIMULATED]
         if self._settings.repair:
-            candidates = _distinct(self._repair(found) + candidates)
+            candidates += _distinct(self._repair(found))[:SIMULATED_FOUND]
         plans = [heuristic_plan(i, assign(i), NAME) for i in instances]
         for instance, outcome in candidates:
             game = Game(instance)
@@ -198,7 +204,13 @@ class _Mapper:
         return plays
 
     def _repair(self, found: list[Found]) -> list[Found]:
-        """Local search from the best plays found."""
+        """Local searches from the best plays found; they end at different plays."""
+        seeds = [self._options.seed + (n << 24) for n in range(SEARCHES)]
+        with ThreadPoolExecutor(os.cpu_count() or 1) as threads:
+            searches = threads.map(lambda seed: self._search(found, seed), seeds)
+            return [play for plays in searches for play in plays]
+
+    def _search(self, found: list[Found], seed: int) -> list[Found]:
         settings = self._settings
         network = load_network() if settings.network else None
         decisions = max(1, found[0][0].decisions)
@@ -207,7 +219,7 @@ class _Mapper:
             Start(i, outcome, Player(i, network) if network is not None else None)
             for i, outcome in found
         ]
-        return repacked(starts, evaluations, self._options.seed, self._stop(0.95))
+        return repacked(starts, evaluations, seed, self._stop(0.9))
 
     def _stop(self, share: float) -> Callable[[], bool]:
         return lambda: self._over(share)
