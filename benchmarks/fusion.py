@@ -8,7 +8,7 @@ was simulated on ``edge-npu`` with the scratchpad of that size, at int8, weights
 
 * ``layer``: each layer reads its operands from DRAM and leaves its result there; inside a layer,
   tiles keep what they share. Each layer is cut into the tiles that move fewest bytes, found by
-  replaying it alone.
+  replaying it alone; only tiles beyond 64 per layer cost something (a transfer's set-up).
 * ``greedy``: the tiling of ``--tile always``, planned by ``greedy``.
 * ``lns``: tilings searched with ``--effort``, planned by ``lns``.
 
@@ -30,11 +30,11 @@ from stowplan.errors import StowplanError
 from stowplan.ir.graph import Graph, Role
 from stowplan.ir.onnx_import import import_model
 from stowplan.ir.traffic import traffic
+from stowplan.passes.layer_search import TilePrice, search_layers
 from stowplan.passes.pipeline import default_pipeline, print_pass, run_pipeline
 from stowplan.passes.planner import PlanOptions
 from stowplan.passes.tile_choice import joined_bytes, tile_groups
 from stowplan.passes.tile_groups import print_cuts
-from stowplan.passes.tile_search import SearchLimits, search_layers
 from stowplan.passes.tiling.network import Network
 from stowplan.passes.tiling.tile import Tile
 from stowplan.recipe import LIGHT_PREFIX, Recipe, light_networks, model_path
@@ -166,8 +166,9 @@ def layer_by_layer(model: str, recipe: Recipe) -> api.Compiled:
     graph = import_model(model_path(model), dims=dict(recipe.dims)).graph
     network = Network(run_pipeline(graph, before), recipe.track_weights)
     memory = target.memory_spec(recipe.track_weights)
-    limits = SearchLimits(replays=1, tile_bytes=1)
-    cuts = search_layers(network, memory, joined_bytes(target), limits)
+    setup_bytes = target.dma.setup_cycles * target.dram.bytes_per_cycle
+    price = TilePrice(usual.overhead, setup_bytes)
+    cuts = search_layers(network, memory, joined_bytes(target), price)
     groups = tile_groups(target, print_cuts(cuts), recipe.track_weights)
     # The members of a Concat would else be one storage, which every layer moves whole.
     tiles = print_pass(replace(groups, dissolve=True))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from stowplan.ir.graph import Graph, Interval, Role
 from stowplan.ir.memory import MemorySpec
 from stowplan.ir.storage import Storage
+from stowplan.ir.weight_ring import fetches
 from stowplan.passes.greedy_gaps import Timeline, furthest_next_use, timeline
 from stowplan.passes.in_place import replaceable
 from stowplan.passes.problem import PlanningProblem
@@ -33,6 +34,7 @@ class Replayed:
         moved: per tensor, the bytes of it that are moved.
         streamed: per unit index, bytes of weights streamed.
         misfits: indices of units some tile of which does not fit.
+        needed_bytes: what the largest tile needs on chip.
     """
 
     over_bytes: int
@@ -41,6 +43,7 @@ class Replayed:
     moved: dict[str, int]
     streamed: dict[int, int]
     misfits: frozenset[int]
+    needed_bytes: int = 0
 
 
 class Replay:
@@ -57,13 +60,14 @@ class Replay:
         streamed = self._streamed(jobs)
         capacity = self._memory.capacity_bytes
         demands = [problem.demand(o) for o in range(problem.operators)]
-        over = max(0, max(demands, default=0) - capacity)
+        largest = max(demands, default=0)
+        over = max(0, largest - capacity)
         large = (job.unit.index for job, d in zip(jobs, demands, strict=True) if d > capacity)
         order = tuple(range(problem.operators))
         accesses = timeline(problem, order, pairs=takeovers(problem))
         moved = {} if over else self._moved(accesses, parents)
         total = sum(moved.values()) + sum(streamed.values())
-        return Replayed(over, total, len(jobs), moved, streamed, frozenset(large))
+        return Replayed(over, total, len(jobs), moved, streamed, frozenset(large), largest)
 
     def _moved(self, accesses: Timeline, parents: Sequence[str]) -> dict[str, int]:
         capacity = self._memory.capacity_bytes
@@ -81,11 +85,14 @@ class Replay:
     def _streamed(self, jobs: Sequence[Job]) -> dict[int, int]:
         network = self._network
         found: dict[int, int] = {}
+        streams = []
         for job in jobs:
             reads = self._read(job.unit, job.box, job.terms)
-            boxes = {(tensor, box) for _, tensor, box in reads if network.streamed(tensor)}
-            size = sum(network.bytes_of(tensor, box) for tensor, box in boxes)
-            found[job.unit.index] = found.get(job.unit.index, 0) + size
+            boxes = frozenset((name, box) for _, name, box in reads if network.streamed(name))
+            streams.append((boxes, sum(network.bytes_of(name, box) for name, box in boxes)))
+        needed = fetches(streams, self._memory.kept_weights_bytes)
+        for job, (_, size), fetched in zip(jobs, streams, needed, strict=True):
+            found[job.unit.index] = found.get(job.unit.index, 0) + size * fetched
         return found
 
     def _read(

@@ -17,12 +17,13 @@ from itertools import product
 
 from stowplan.errors import UsageError
 from stowplan.ir.memory import MemorySpec
-from stowplan.passes.tile_groups import Cut, cut_of, group_of, groups_of, sinks
+from stowplan.passes.grid_moves import regridded
+from stowplan.passes.tile_groups import Cut, cut_of, group_of, sinks
 from stowplan.passes.tile_replay import Replay, Replayed
 from stowplan.passes.tiling.build import jobs_of
 from stowplan.passes.tiling.choose import PANELS, choose, panel_axes
 from stowplan.passes.tiling.costs import ArrayShape, Budget, ChainCost, ChainMeter
-from stowplan.passes.tiling.grids import TERMS, Grid, find_grid
+from stowplan.passes.tiling.grids import Grid, find_grid
 from stowplan.passes.tiling.network import Network, Unit
 from stowplan.passes.tiling.pieces import Job
 
@@ -37,16 +38,12 @@ CHAIN_SHARE = 0.95
 MARGIN = 2
 """Groups on either side that are replayed with a move."""
 LONGEST_CHAIN = 40
-SHRINK = 0.85
-REPAIRS = 12
-"""Factor by which a unit's space shrinks when its tiles turn out too large, and how often."""
 HOPELESS = 4
 """A tiling without panels that moves this many times what one with panels does is not improved."""
 PANEL_SHARE = 0.5
 """Replays for the search over panels, as a share of those for the search without."""
 _LADDER = tuple(sorted({n << k for n in (2, 3, 5, 7) for k in range(9)}))
 _NONE = 1 << 60
-_COUNTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,35 +87,6 @@ def search_tilings(
     return tuple(dict.fromkeys((plain, found)))
 
 
-def search_layers(
-    network: Network, memory: MemorySpec, joined_bytes: int, limits: SearchLimits
-) -> tuple[Cut, ...]:
-    """The best tiles of each unit run by itself, its operands and its result in DRAM.
-
-    Nothing else is tried than other grids, as long as one helps; ``limits.replays`` is no bound.
-    Where pieces cut for other units make a tile too large, its unit is cut for less space.
-    """
-    known: dict[tuple[object, ...], Cut] = {}
-    share = dict.fromkeys(range(len(network.units)), 1.0)
-    replay = Replay(network, memory, joined_bytes)
-    cuts: list[Cut] = []
-    for _ in range(REPAIRS):
-        cuts = []
-        for unit in network.units:
-            key = (unit.form, share[unit.index])
-            if key not in known:
-                capacity = int(memory.capacity_bytes * share[unit.index])
-                narrowed = replace(memory, capacity_bytes=capacity)
-                state = _State(network, narrowed, joined_bytes, limits)
-                known[key] = state.alone(unit.index)
-            cuts.append(replace(known[key], first=unit.index, last=unit.index + 1))
-        misfits = replay.run(jobs_of(network, groups_of(network, cuts))).misfits
-        if not misfits:
-            break
-        share |= {index: share[index] * SHRINK for index in misfits}
-    return tuple(cuts)
-
-
 def _proposals(
     network: Network, memory: MemorySpec, limits: SearchLimits
 ) -> Iterator[tuple[tuple[Cut, ...], Budget]]:
@@ -135,6 +103,7 @@ def _proposals(
                 alignment_bytes=memory.alignment_bytes,
                 tile_bytes=int(limits.tile_bytes * overhead),
                 array=limits.array if overhead else None,
+                kept_weights_bytes=memory.kept_weights_bytes,
             )
             for working, kept in product(WORKING_SHARES, KEPT_SHARES)
         ]
@@ -191,6 +160,7 @@ class _State:
             alignment_bytes=memory.alignment_bytes,
             tile_bytes=limits.tile_bytes,
             array=limits.array,
+            kept_weights_bytes=memory.kept_weights_bytes,
         )
         self._jobs: dict[Cut, list[Job] | None] = {}
         self._alone: dict[int, Cut] = {}
@@ -232,16 +202,6 @@ class _State:
                     break
         return cuts
 
-    def alone(self, index: int) -> Cut:
-        """The best grid of one unit, found from what the cost model likes and from none."""
-        cut = min((self._single(index), Cut(index, index + 1)), key=lambda c: self.score((c,)))
-        while True:
-            moves = [replace(cut, grid=grid) for grid in self._regridded(cut)]
-            best = min(moves, key=lambda move: self.score((move,)), default=cut)
-            if self.score((best,)) >= self.score((cut,)):
-                return cut
-            cut = best
-
     def _over(self) -> bool:
         return self._spent >= self._allowed or self._limits.cancelled()
 
@@ -273,7 +233,8 @@ class _State:
             for parts in self._split(cut):
                 yield (*parts, *following)
         else:
-            for grid in self._regridded(cut):
+            unit = self._network.units[cut.first]
+            for grid in regridded(self._network, unit, cut.grid):
                 yield (replace(cut, grid=grid), *following)
         if following:
             yield from self._joined(cut, following[0])
@@ -378,7 +339,7 @@ class _State:
     def _least(self, first: int, last: int, panels: int) -> int:
         """What a chain in that many panels costs at least."""
         rounds, units = _LADDER[0] * panels, self._network.units[first:last]
-        weights = 0 if self._network.track_weights else self._meter.weight_bytes(units)
+        weights = self._meter.again_bytes(self._grid_budget, units)
         return weights * (rounds - 1) + rounds * len(units) * self._limits.tile_bytes
 
     def _cost(self, cut: Cut) -> ChainCost | None:
@@ -387,34 +348,6 @@ class _State:
         axes, across = (dict(zip(names, along, strict=False)) for along in (cut.axes, cut.across))
         panels = (across, cut.panels) if cut.panels > 1 else None
         return self._meter.cost(self._grid_budget, units, axes, cut.stripes, panels)
-
-    def _regridded(self, cut: Cut) -> Iterator[tuple[tuple[int, int], ...]]:
-        """Grids near that of a single unit, and all simple ones."""
-        unit = self._network.units[cut.first]
-        whole = self._network.whole(unit)
-        axes = [axis for axis in sorted(unit.splittable) if whole[axis][1] > 1]
-        yield ()
-        for axis in axes:
-            for count in _COUNTS[1:]:
-                if count <= whole[axis][1]:
-                    yield ((axis, count),)
-        if len(cut.grid) > 1 and cut.grid[-1][0] != TERMS:
-            yield tuple(reversed(cut.grid))
-        for position, (axis, count) in enumerate(cut.grid):
-            extent = unit.terms if axis == TERMS else whole[axis][1]
-            near = min(range(len(_COUNTS)), key=lambda i: abs(_COUNTS[i] - count))
-            for step in (-1, 1):
-                if 0 < near + step < len(_COUNTS) and _COUNTS[near + step] <= extent:
-                    changed = (axis, _COUNTS[near + step])
-                    yield (*cut.grid[:position], changed, *cut.grid[position + 1 :])
-        if len(cut.grid) == 1:
-            for axis in axes:
-                if axis != cut.grid[0][0]:
-                    for count in _COUNTS[1:4]:
-                        if count <= whole[axis][1]:
-                            yield ((axis, count), *cut.grid)
-                            if cut.grid[0][0] != TERMS:
-                                yield (*cut.grid, (axis, count))
 
     def _single(self, index: int) -> Cut:
         """A unit in the tiles the cost model likes best."""

@@ -10,12 +10,12 @@ Box = tuple[Interval, ...]
 
 def full(shape: Iterable[int]) -> Box:
     """The box of a whole tensor."""
-    return tuple((0, extent) for extent in shape)
+    return tuple([(0, extent) for extent in shape])
 
 
 def extents(box: Box) -> tuple[int, ...]:
     """Shape of a box."""
-    return tuple(upper - lower for lower, upper in box)
+    return tuple([upper - lower for lower, upper in box])
 
 
 def bytes_of(tensor: Tensor, box: Box) -> int:
@@ -30,7 +30,7 @@ def meet(left: Box, right: Box) -> bool:
 
 def hull(left: Box, right: Box) -> Box:
     """The smallest box around two."""
-    return tuple((min(a, c), max(b, d)) for (a, b), (c, d) in zip(left, right, strict=True))
+    return tuple([(min(a, c), max(b, d)) for (a, b), (c, d) in zip(left, right, strict=True)])
 
 
 def cut_evenly(extent: int, parts: int) -> tuple[int, ...]:

@@ -16,13 +16,14 @@ from stowplan.ir.graph import Graph, Operator, Role, Tensor
 from stowplan.ir.memory import MemorySpec
 from stowplan.ir.verify import verify
 from stowplan.passes.greedy_gaps import furthest_next_use, timeline, total_traffic
+from stowplan.passes.layer_search import TilePrice, search_layers
 from stowplan.passes.pipeline import parse_pipeline, print_pipeline
 from stowplan.passes.planner import PlanOptions
 from stowplan.passes.problem import PlanningProblem, planning_problem
 from stowplan.passes.takeovers import takeovers
 from stowplan.passes.tile_groups import Cut, TileGroups, groups_of, parse_cuts, print_cuts
 from stowplan.passes.tile_replay import Replay
-from stowplan.passes.tile_search import SearchLimits, search_layers, search_tilings
+from stowplan.passes.tile_search import SearchLimits, search_tilings
 from stowplan.passes.tiling.build import jobs_of
 from stowplan.passes.tiling.grids import TERMS
 from stowplan.passes.tiling.network import Network
@@ -191,7 +192,7 @@ def test_a_longer_search_is_no_worse_and_repeats_itself(graph: Graph) -> None:
 def test_layers_alone_fit_and_none_is_cut_better_by_rows_or_channels(graph: Graph) -> None:
     network, spec = Network(graph, False), memory(20 << 10)
     replay = Replay(network, spec, JOINED)
-    cuts = search_layers(network, spec, JOINED, SearchLimits(1, 1))
+    cuts = search_layers(network, spec, JOINED, TilePrice(100, 1))
     assert not replay.run(jobs_of(network, groups_of(network, cuts))).misfits
     assert all(cut.last == cut.first + 1 for cut in cuts)
 
