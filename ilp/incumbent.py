@@ -92,13 +92,20 @@ class Incumbent:
             )
         started = planning_seconds()
         memory = target.memory_spec(options.track_weights)
+        if memory.keeps_weights and planner != "lns":
+            raise UsageError(
+                f"planner {planner!r} takes streamed weights for the same in every order: plan "
+                "with 'greedy' or 'lns', with weights in the scratchpad (track_weights), or set "
+                "weight_buffer.keeps=false"
+            )
         problem = planning_problem(graph, memory)
         plan = plan_greedy(graph, target, replace(options, settings=()))
         found = Incumbent(graph, target, options, planner, problem, started, plan, 0)
         found.value = found.measure(plan)
         if options.objective == "offchip":
-            still = replace(plan, residencies=(), transfers=(), direct=())
-            found.constant = traffic(graph, still, memory).noncompulsory_bytes
+            if not memory.keeps_weights:
+                still = replace(plan, residencies=(), transfers=(), direct=())
+                found.constant = traffic(graph, still, memory).noncompulsory_bytes
             found.raise_bound(found.constant, "streamed weights" if found.constant else "trivial")
         else:
             found.raise_bound(plan.proof.lower_bound, plan.proof.bound_source)

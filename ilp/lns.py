@@ -29,7 +29,8 @@ def plan_lns(graph: Graph, target: Target, options: PlanOptions) -> Plan:
     """
     if options.objective == "energy":
         return _least_energy(graph, target, options)
-    if not any(op.parent for op in graph.operators):
+    tiled = any(op.parent for op in graph.operators)
+    if not tiled and not target.memory_spec(options.track_weights).keeps_weights:
         return exact.plan_lns(graph, target, options)
     exact_settings(options, "lns")
     best = Incumbent.start(graph, target, options, "lns")

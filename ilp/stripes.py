@@ -221,7 +221,8 @@ class _Search:
 
     def _trial(self, accesses: Timeline, placement: Placement) -> _Trial:
         value = placement.traffic_bytes
-        if self._best.options.objective != "offchip":
+        # Which weights stream again depends on the order where the weight buffer keeps them.
+        if self._best.options.objective != "offchip" or self._problem.memory.keeps_weights:
             value = self._best.measure(self._plan(accesses, placement))
         return _Trial(accesses, _kept(accesses, placement), placement, value)
 

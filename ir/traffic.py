@@ -7,12 +7,14 @@ read directly counts the bytes that some operator reads. Outputs likewise.
 """
 
 from collections import Counter
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 from stowplan.ir.check_facts import Facts, facts_of, union_bytes
 from stowplan.ir.graph import Graph, Interval
 from stowplan.ir.memory import MemorySpec
 from stowplan.ir.plan import Plan, TransferKind
+from stowplan.ir.weight_ring import fetches, same_stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +24,7 @@ class Traffic:
     Attributes:
         loaded_bytes: LOADs.
         stored_bytes: STOREs.
-        streamed_bytes: weights through the weight buffer, at each use.
+        streamed_bytes: weights through the weight buffer, at each use unless it keeps them.
         direct_read_bytes: operands that operators read in DRAM.
         direct_written_bytes: results that operators write to DRAM.
         compulsory_bytes: inputs and weights once, outputs once.
@@ -102,16 +104,20 @@ def _moved_bytes(facts: Facts, moved: Counter[tuple[TransferKind, str]], kind: T
 def _streamed(
     facts: Facts, plan: Plan, memory: MemorySpec
 ) -> tuple[int, dict[str, list[Interval]]]:
-    """Bytes streamed over all uses, and per weight the ranges read."""
-    total = 0
+    """Bytes streamed, and per weight the ranges read."""
     ranges: dict[str, list[Interval]] = {}
     if plan.track_weights or not memory.stream_weights:
-        return total, ranges
-    for touches in facts.touches.values():
-        for touch in touches:
-            if touch.storage in facts.weights:
-                total += union_bytes(list(touch.reads))
-                ranges.setdefault(touch.storage, []).extend(touch.reads)
+        return 0, ranges
+    streams: list[tuple[Hashable, int]] = []
+    # Only a buffer that keeps weights makes the order count.
+    for name in plan.order if memory.kept_weights_bytes else facts.touches:
+        read = [touch for touch in facts.touches[name] if touch.storage in facts.weights]
+        for touch in read:
+            ranges.setdefault(touch.storage, []).extend(touch.reads)
+        size = sum(union_bytes(list(touch.reads)) for touch in read)
+        streams.append((same_stream([(touch.storage, touch.reads) for touch in read]), size))
+    fetched = fetches(streams, memory.kept_weights_bytes)
+    total = sum(size for (_, size), needed in zip(streams, fetched, strict=True) if needed)
     return total, ranges
 
 

@@ -267,14 +267,19 @@ def _value_and_bound(
         # Where operators reach DRAM, a plan may read less of an input than this one loads.
         compulsory = 0 if memory.direct_dram else moved.compulsory_bytes
         return model.predict(plan), model.least(compulsory), "computation or compulsory traffic"
-    if not moved.streamed_bytes:
+    if not moved.streamed_bytes or memory.keeps_weights:
         return moved.noncompulsory_bytes, 0, "no traffic beyond the compulsory"
     bound = _streamed_again(graph, memory, plan)
     return moved.noncompulsory_bytes, bound, "weights streamed again"
 
 
 def _streamed_again(graph: Graph, memory: MemorySpec, plan: Plan) -> int:
-    """Non-compulsory bytes left without transfers: weights streamed again, which none avoids."""
+    """Non-compulsory bytes left without transfers: weights streamed again, which none avoids.
+
+    Where the weight buffer keeps weights, another order may stream them but once.
+    """
+    if memory.keeps_weights:
+        return 0
     nothing = replace(plan, residencies=(), transfers=(), direct=())
     return traffic(graph, nothing, memory).noncompulsory_bytes
 

@@ -9,12 +9,14 @@ do. Banks, DRAM pages and the separate queues are left to the simulator.
 """
 
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Hashable
+from dataclasses import dataclass, field
 
-from stowplan.ir.graph import Graph
+from stowplan.ir.graph import Graph, Interval
 from stowplan.ir.memory import MemorySpec
 from stowplan.ir.plan import Plan, Transfer, TransferKind
 from stowplan.ir.storage import storage_model
+from stowplan.ir.weight_ring import fetches, same_stream
 from stowplan.targets.streamed_cost import streamed_cycles
 from stowplan.targets.target import Target
 
@@ -26,6 +28,8 @@ class LatencyModel:
     Attributes:
         compute_cycles: per operator name, those of all chunks of its weights.
         streamed_bytes: per operator name, bytes of weights that stream while it runs.
+        streams: per operator name, which ones; operators with the same need the same.
+        kept_bytes: of weights that the weight buffer keeps.
         size_bytes: per storage name.
         accessed_bytes: per (operator, storage) names, bytes read and written.
         target: the machine.
@@ -36,6 +40,8 @@ class LatencyModel:
     size_bytes: dict[str, int]
     accessed_bytes: dict[tuple[str, str], int]
     target: Target
+    streams: dict[str, Hashable] = field(default_factory=dict)
+    kept_bytes: int = 0
 
     def predict(self, plan: Plan) -> int:
         """Cycles from the first transfer to the end of the last one."""
@@ -45,7 +51,8 @@ class LatencyModel:
             direct[access.step] += self.accessed_bytes[plan.order[access.step], access.storage]
         done: dict[Transfer, int] = {}
         now = 0
-        channel = fetched = self._moved(0, self._streamed(plan, 0))
+        streamed = self._streamed(plan)
+        channel = fetched = self._moved(0, streamed[0])
         for step in range(len(plan.order) + 1):
             for transfer in possible[step]:
                 channel = self._moved(max(now, channel), self.size_bytes[transfer.storage])
@@ -57,7 +64,7 @@ class LatencyModel:
             if direct[step]:
                 channel = self._moved(max(now, channel), direct[step])
                 ready = max(ready, channel)
-            following = self._streamed(plan, step + 1)
+            following = streamed[step + 1]
             if following:
                 channel = fetched = self._moved(max(now, channel), following)
             now = max(now + self.compute_cycles[plan.order[step]], ready)
@@ -68,10 +75,16 @@ class LatencyModel:
         rate = self.target.dram.bytes_per_cycle
         return max(sum(self.compute_cycles.values()), -(-compulsory_bytes // rate))
 
-    def _streamed(self, plan: Plan, step: int) -> int:
-        if plan.track_weights or step >= len(plan.order):
-            return 0
-        return self.streamed_bytes[plan.order[step]]
+    def _streamed(self, plan: Plan) -> list[int]:
+        """Bytes fetched for each step, and none after the last."""
+        if plan.track_weights:
+            return [0] * (len(plan.order) + 1)
+        sizes = [self.streamed_bytes[name] for name in plan.order]
+        if self.kept_bytes:
+            keys = [self.streams[name] for name in plan.order]
+            needed = fetches(zip(keys, sizes, strict=True), self.kept_bytes)
+            sizes = [size if fetch else 0 for size, fetch in zip(sizes, needed, strict=True)]
+        return [*sizes, 0]
 
     def transfer_cycles(self, size_bytes: int) -> int:
         """Cycles the channel needs to move ``size_bytes``: whole bursts and a set-up."""
@@ -91,14 +104,18 @@ def latency_model(graph: Graph, target: Target, memory: MemorySpec) -> LatencyMo
     model = storage_model(graph)
     streamed: dict[str, int] = {}
     accessed: dict[tuple[str, str], int] = {}
+    streams: dict[str, Hashable] = {}
     for op, accesses in zip(graph.operators, model.accesses, strict=True):
         streamed[op.name] = 0
+        weights: list[tuple[str, tuple[Interval, ...]]] = []
         for access in accesses:
             storage = model.storages[access.storage]
             size = sum(b - a for a, b in (*access.reads, *access.writes))
             accessed[op.name, storage.name] = size
             if storage.weight and memory.stream_weights:
                 streamed[op.name] += size
+                weights.append((storage.name, access.reads))
+        streams[op.name] = same_stream(weights)
     return LatencyModel(
         compute_cycles={
             op.name: streamed_cycles(graph, op, target, streamed[op.name]) for op in graph.operators
@@ -107,6 +124,8 @@ def latency_model(graph: Graph, target: Target, memory: MemorySpec) -> LatencyMo
         size_bytes={storage.name: storage.size_bytes for storage in model.storages},
         accessed_bytes=accessed,
         target=target,
+        streams=streams,
+        kept_bytes=memory.kept_weights_bytes,
     )
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from stowplan.ir.graph import Graph, Interval, Role
 from stowplan.ir.memory import MemorySpec
 from stowplan.ir.storage import Storage
+from stowplan.ir.weight_ring import fetches
 from stowplan.passes.greedy_gaps import Timeline, furthest_next_use, timeline
 from stowplan.passes.in_place import replaceable
 from stowplan.passes.problem import PlanningProblem
@@ -84,11 +85,14 @@ class Replay:
     def _streamed(self, jobs: Sequence[Job]) -> dict[int, int]:
         network = self._network
         found: dict[int, int] = {}
+        streams = []
         for job in jobs:
             reads = self._read(job.unit, job.box, job.terms)
-            boxes = {(tensor, box) for _, tensor, box in reads if network.streamed(tensor)}
-            size = sum(network.bytes_of(tensor, box) for tensor, box in boxes)
-            found[job.unit.index] = found.get(job.unit.index, 0) + size
+            boxes = frozenset((name, box) for _, name, box in reads if network.streamed(name))
+            streams.append((boxes, sum(network.bytes_of(name, box) for name, box in boxes)))
+        needed = fetches(streams, self._memory.kept_weights_bytes)
+        for job, (_, size), fetched in zip(jobs, streams, needed, strict=True):
+            found[job.unit.index] = found.get(job.unit.index, 0) + size * fetched
         return found
 
     def _read(

@@ -103,6 +103,7 @@ def _proposals(
                 alignment_bytes=memory.alignment_bytes,
                 tile_bytes=int(limits.tile_bytes * overhead),
                 array=limits.array if overhead else None,
+                kept_weights_bytes=memory.kept_weights_bytes,
             )
             for working, kept in product(WORKING_SHARES, KEPT_SHARES)
         ]
@@ -159,6 +160,7 @@ class _State:
             alignment_bytes=memory.alignment_bytes,
             tile_bytes=limits.tile_bytes,
             array=limits.array,
+            kept_weights_bytes=memory.kept_weights_bytes,
         )
         self._jobs: dict[Cut, list[Job] | None] = {}
         self._alone: dict[int, Cut] = {}
@@ -337,7 +339,7 @@ class _State:
     def _least(self, first: int, last: int, panels: int) -> int:
         """What a chain in that many panels costs at least."""
         rounds, units = _LADDER[0] * panels, self._network.units[first:last]
-        weights = 0 if self._network.track_weights else self._meter.weight_bytes(units)
+        weights = self._meter.again_bytes(self._grid_budget, units)
         return weights * (rounds - 1) + rounds * len(units) * self._limits.tile_bytes
 
     def _cost(self, cut: Cut) -> ChainCost | None:

@@ -36,6 +36,7 @@ from stowplan.ir.graph import Graph
 from stowplan.ir.plan import Plan, Transfer, TransferKind
 from stowplan.ir.program import Command, CommandKind, Engine, Program, Walk, Work
 from stowplan.ir.storage import storage_model
+from stowplan.ir.weight_ring import fetches
 from stowplan.simulator.cores import CoreClock
 from stowplan.simulator.descriptors import Ranges, Region, joined, regions_of
 from stowplan.simulator.dram_layout import cut, dram_regions
@@ -80,8 +81,9 @@ def lower(graph: Graph, plan: Plan, target: Target) -> Program:
     regions = dram_regions(graph, plan, model, target.dma.dimensions)
     steps = steps_of(graph, plan, target, model, regions)
     sizes = {storage.name: storage.size_bytes for storage in model.storages}
-    pending = _transfers(plan, steps, sizes) + _chunks(steps, target)
-    emitter = _Emitter(target, plan, sizes, regions)
+    chunks, holders = _chunks(steps, target)
+    pending = _transfers(plan, steps, sizes) + chunks
+    emitter = _Emitter(target, plan, sizes, regions, holders)
     held: dict[int, list[_Pending]] = {}
     for item in pending:
         held.setdefault(item.after, []).append(item)
@@ -103,28 +105,56 @@ def _transfers(plan: Plan, steps: Sequence[Step], sizes: dict[str, int]) -> list
     ]
 
 
-def _chunks(steps: Sequence[Step], target: Target) -> list[_Pending]:
-    """Chunks of all weight streams, each held up by the piece that makes room for it."""
+def _chunks(
+    steps: Sequence[Step], target: Target
+) -> tuple[list[_Pending], dict[int, tuple[int, ...]]]:
+    """Chunks of all weight streams, each held up by the piece that makes room for it.
+
+    Returns:
+        The chunks, and per piece that weights serve, the pieces that the chunks were fetched for
+        in which they lie.
+    """
     found: list[_Pending] = []
-    room = target.weight_buffer.size_bytes
-    oldest = 0
-    for step, lowered in enumerate(steps):
-        for piece, part in enumerate(lowered.parts, lowered.first_piece):
+    holders: dict[int, tuple[int, ...]] = {}
+    last_use: list[int] = []
+    blocks: dict[Ranges, range] = {}
+    buffer = target.weight_buffer
+    keys = [tuple(sorted(lowered.streamed)) for lowered in steps]
+    sizes = [sum(part.size_bytes for part in lowered.parts) for lowered in steps]
+    streams = zip(keys, sizes, strict=True)
+    fetched = fetches(streams, buffer.size_bytes if buffer.keeps else 0)
+    room, oldest, after = buffer.size_bytes, 0, -1
+    for step, (lowered, needed) in enumerate(zip(steps, fetched, strict=True)):
+        pieces = range(lowered.first_piece, lowered.first_piece + len(lowered.parts))
+        if pieces and not needed:
+            block = blocks[keys[step]]
+            holders |= dict.fromkeys(pieces, tuple(found[chunk].needed_by for chunk in block))
+            last_use[block.start : block.stop] = [pieces[-1]] * len(block)
+            continue
+        blocks[keys[step]] = range(len(found), len(found) + len(pieces))
+        for piece, part in zip(pieces, lowered.parts, strict=True):
             room -= part.size_bytes
             while room < 0:
                 room += found[oldest].size_bytes
+                after = max(after, last_use[oldest])
                 oldest += 1
-            after = found[oldest - 1].needed_by if oldest else -1
             source = cut(lowered.streamed, part.begin_bytes, part.end_bytes)
             found.append(_Pending(after, piece, None, step, part.size_bytes, len(found), source))
-    return found
+            last_use.append(piece)
+            holders[piece] = (piece,)
+    return found, holders
 
 
 class _Emitter:
     """Builds the command list; mutable."""
 
     def __init__(
-        self, target: Target, plan: Plan, sizes: dict[str, int], regions: dict[str, Region]
+        self,
+        target: Target,
+        plan: Plan,
+        sizes: dict[str, int],
+        regions: dict[str, Region],
+        holders: dict[int, tuple[int, ...]],
     ) -> None:
         self.commands: list[Command] = []
         self._target = target
@@ -135,6 +165,7 @@ class _Emitter:
         self._scratchpad = Hazards()
         self._dram: dict[str, Hazards] = {}
         self._chunk: dict[int, int] = {}
+        self._holders = holders
         self._last: dict[int, int] = {}
         self._eaters: dict[int, list[tuple[int, int]]] = {}
         self._clock = CoreClock(2 + 2 * target.cores)
@@ -148,7 +179,7 @@ class _Emitter:
         number = len(self.commands)
         waits = self._conflicts(lowered) if piece == 0 else set()
         if lowered.parts:
-            waits.add(self._chunk[lowered.first_piece + piece])
+            waits.update(self._chunk[at] for at in self._holders[lowered.first_piece + piece])
         engines = _engines(lowered.cost)
         if piece == 0:
             self._core = self._choose_core(lowered, engines, waits)

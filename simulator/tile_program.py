@@ -122,8 +122,11 @@ def tile_program(graph: Graph, plan: Plan, target: Target) -> TileProgram:
 
     Raises:
         UsageError: an operator is no product of this kind, or its streamed weights are cut within
-            a channel of a kernel, or tiles are strided regions of DRAM.
+            a channel of a kernel, tiles are strided regions of DRAM, or the weight buffer keeps
+            weights.
     """
+    if target.weight_buffer.keeps:
+        raise UsageError("tile programs fetch all weights: leave weight_buffer.keeps at false")
     if target.dma.dimensions:
         raise UsageError("tile programs move packed tiles: leave dma.dimensions at 0")
     program = lower(graph, plan, target)

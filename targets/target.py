@@ -195,9 +195,13 @@ class WeightBuffer(Section, frozen=True):
 
     Attributes:
         size_bytes: capacity of both halves together.
+        keeps: what an operator streamed stays until others need the room, first in, first out, and
+            operators that stream the same bytes meanwhile fetch nothing; otherwise every operator
+            streams its own.
     """
 
     size_bytes: Positive
+    keeps: bool = False
 
 
 class Energy(Section, frozen=True):
@@ -256,6 +260,7 @@ class Target(Section, frozen=True):
             alignment_bytes=self.scratchpad.alignment_bytes,
             stream_weights=not track_weights,
             direct_dram=self.dram.direct_operands,
+            kept_weights_bytes=self.weight_buffer.size_bytes if self.weight_buffer.keeps else 0,
         )
 
     @property

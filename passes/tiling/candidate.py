@@ -5,6 +5,7 @@ from functools import cached_property
 
 from stowplan.ir.graph import Graph, Role
 from stowplan.ir.memory import MemorySpec
+from stowplan.ir.weight_ring import fetches
 from stowplan.passes.greedy_gaps import furthest_next_use, timeline, total_traffic
 from stowplan.passes.problem import PlanningProblem, planning_problem
 from stowplan.passes.tiling.build import build
@@ -60,14 +61,12 @@ def _moved(problem: PlanningProblem) -> int:
 
 
 def _streamed(problem: PlanningProblem) -> int:
-    """Bytes of weights streamed, at every use."""
+    """Bytes of weights streamed, at every use unless the weight buffer keeps them."""
     if not problem.memory.stream_weights:
         return 0
     graph = problem.graph
     weights = {tensor.name for tensor in graph.tensors if tensor.role is Role.WEIGHT}
-    return sum(
-        graph.tensor[name].size_bytes
-        for op in graph.operators
-        for name in dict.fromkeys(op.inputs)
-        if name in weights
-    )
+    reads = [frozenset(name for name in op.inputs if name in weights) for op in graph.operators]
+    sizes = [sum(graph.tensor[name].size_bytes for name in names) for names in reads]
+    needed = fetches(zip(reads, sizes, strict=True), problem.memory.kept_weights_bytes)
+    return sum(size for size, fetched in zip(sizes, needed, strict=True) if fetched)

@@ -179,7 +179,7 @@ class _Chain:
 
     def _least_cost(self, budget: Budget, units: Sequence[Unit], panels: int) -> int:
         """What a chain in this many panels costs at least."""
-        weights = 0 if self._meter.network.track_weights else self._meter.weight_bytes(units)
+        weights = self._meter.again_bytes(budget, units)
         rounds = _STRIPES[self.least[panels]] * panels
         return weights * (rounds - 1) + rounds * len(units) * budget.tile_bytes
 

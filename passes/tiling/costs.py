@@ -2,8 +2,8 @@
 
 For a chain in ``R`` stripes the model counts, in bytes,
 
-* weights read once more per further stripe: all of them when they stream, else those that do not
-  fit beside the chain's working set;
+* weights read once more per further stripe: when they stream, all of them unless the weight buffer
+  keeps all, else those that do not fit beside the chain's working set;
 * a result that leaves the chain: written and read again, in the share by which it is too large to
   stay (``spilled``).
 
@@ -74,6 +74,7 @@ class Budget:
         array: what multiplies; None leaves its shape out of account.
         burst_bytes: least bytes moved at once.
         most_rows: rows of an image or a matrix that a tile has at most; 0 leaves it open.
+        kept_weights_bytes: of streamed weights that stay until others need the room.
         storages: per tensor, extents of its storages where these are decided already (``slabs``).
     """
 
@@ -85,6 +86,7 @@ class Budget:
     array: ArrayShape | None = None
     burst_bytes: int = 64
     most_rows: int = 0
+    kept_weights_bytes: int = 0
     storages: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     def stripes(self, shape: Sequence[int], axis: int) -> int:
@@ -234,14 +236,25 @@ class ChainMeter:
         found = self._known[key]
         if found is None:
             return None
-        again, working = found.weight_bytes, found.peak_bytes
+        again, working = self.again_bytes(budget, units), found.peak_bytes
         if self.network.track_weights:
-            again = min(again, max(0, working + again - budget.working_bytes))
+            again = min(found.weight_bytes, working + found.weight_bytes - budget.working_bytes)
+            again = max(0, again)
             working += found.largest_bytes
         spare = max(0, budget.working_bytes - working)
         halo = found.again_bytes + 2 * max(0, found.shared_bytes - spare)
         total = again * (stripes * count - 1) + halo * (count - 1)
         return ChainCost(stripes, cut, total, working, count, other)
+
+    def again_bytes(self, budget: Budget, units: Sequence[Unit]) -> int:
+        """Bytes of weights that every further tile of a chain streams again at least.
+
+        First in, first out: of weights used in turn that do not all fit, none is found again.
+        """
+        weights = self.weight_bytes(units)
+        if self.network.track_weights or weights <= budget.kept_weights_bytes:
+            return 0
+        return weights
 
     def weight_bytes(self, units: Sequence[Unit]) -> int:
         """Bytes of all weights the units, which follow one another, read."""

@@ -346,18 +346,23 @@ class _Lattice:
         search = self._search
         total = np.zeros_like(self._tiles)
         needed = self.needed()
+        kept = search.budget.kept_weights_bytes
+        stay = sum(s for s, streams in zip(search.total, search.streamed, strict=True) if streams)
         for i, whole in enumerate(search.total):
+            always = search.streamed[i] and not kept
             fits = needed - self._size[i] + whole <= search.budget.capacity_bytes
+            if search.streamed[i]:
+                fits = np.full_like(self._tiles, stay <= kept, dtype=np.bool_)
             passes = np.ones_like(self._tiles)
             for position, axis in enumerate(order):
                 if axis in search.depends[i]:
                     continue
                 inside = [a for a in order[position + 1 :] if a in search.depends[i]]
-                moved = np.zeros_like(self._tiles) + bool(search.streamed[i])
+                moved = np.zeros_like(self._tiles) + always
                 for each in inside:
                     moved = moved | (self._counts[each] > 1)
                 passes = passes * np.where(moved > 0, self._counts[axis], 1)
-            if not search.streamed[i]:
+            if not always:
                 passes = np.where(fits, 1, passes)
             total = total + (passes - 1) * whole
         return total

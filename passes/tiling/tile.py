@@ -66,6 +66,7 @@ class Tile:
         burst: least bytes moved at once.
         most_rows: rows of an image or a matrix that a tile has at most; 0 leaves it to the search.
         partly: operators that cannot be cut small enough stay too large; else they are an error.
+        kept: bytes of streamed weights that the weight buffer keeps.
         sizes: tile sizes of single operators, ``conv1:rows=8;channels=32|fc*:columns=64``; such
             operators run in no chain.
     """
@@ -84,6 +85,7 @@ class Tile:
     burst: int = 64
     most_rows: int = 0
     partly: bool = False
+    kept: int = 0
     sizes: str = ""
 
     @classmethod
@@ -103,6 +105,7 @@ class Tile:
             dataflow=target.array.dataflow,
             rate=target.dram.bytes_per_cycle,
             burst=target.dma.burst_bytes,
+            kept=target.memory_spec(track_weights).kept_weights_bytes,
         )
 
     @property
@@ -116,7 +119,12 @@ class Tile:
         """Tile ``graph``."""
         if self.capacity <= 0 or self.alignment <= 0:
             raise UsageError("pass tile needs the scratchpad's size: tile{capacity=262144}")
-        memory = MemorySpec(self.capacity, self.alignment, not self.track_weights)
+        memory = MemorySpec(
+            self.capacity,
+            self.alignment,
+            stream_weights=not self.track_weights,
+            kept_weights_bytes=self.kept,
+        )
         if self.fit and not self.sizes and fits(graph, memory):
             return PassResult(graph, False)
         tiled = _best(graph, memory, self)
@@ -314,6 +322,7 @@ def _candidates(memory: MemorySpec, options: Tile) -> list[tuple[Budget, bool]]:
                 array=options.array,
                 burst_bytes=options.burst,
                 most_rows=options.most_rows,
+                kept_weights_bytes=options.kept,
             )
             found.append((budget, True))
     alone = (found[0][0], False)

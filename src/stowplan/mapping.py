@@ -77,9 +77,14 @@ def plan_rl(graph: Graph, target: Target, options: PlanOptions) -> Plan:
 
     Raises:
         InfeasiblePlanError: some operator alone exceeds the scratchpad.
-        UsageError: unknown objective or setting.
+        UsageError: unknown objective or setting, or a weight buffer that keeps weights.
     """
     began = planning_seconds()
+    if target.memory_spec(options.track_weights).keeps_weights:
+        raise UsageError(
+            "planner 'rl' takes streamed weights for the same in every order: plan with 'greedy' "
+            "or 'lns', with weights in the scratchpad, or set weight_buffer.keeps=false"
+        )
     use, others = _program(options)
     if options.objective != "cycles" or not target.dram.direct_operands or not graph.operators:
         return mapper.plan_rl(graph, target, replace(options, settings=others))
@@ -87,7 +92,7 @@ def plan_rl(graph: Graph, target: Target, options: PlanOptions) -> Plan:
     own = replace(options, settings=others, time_limit_s=options.time_limit_s * share)
     plan = mapper.plan_rl(graph, target, own)
     if use and not options.cancelled():
-        left = options.time_limit_s - (planning_seconds() - began)
+        left = options.time_limit_s - (planning_seconds() - began) - RELAXATION_S
         seconds = min(left, options.time_limit_s * SHARE)
         plan = faster_plan(graph, target, plan, _limits(options, seconds))
     proof = _proof(graph, target, plan, _limits(options, RELAXATION_S))
