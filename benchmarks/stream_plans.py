@@ -1,11 +1,13 @@
 """Plans for the networks and memories that ``benchmarks/stream_run.py`` schedules with Stream.
 
     python -m benchmarks.stream_plans network.onnx... [--sizes 64KiB,256KiB,1MiB]
-        [--methods greedy,lns] [--effort 1] [--time-limit 10] [--joined]
+        [--methods greedy,lns] [--effort 1] [--time-limit 10] [--joined | --keeps]
 
 One JSON object per plan: bytes over the off-chip boundary by kind, simulated cycles, seconds.
-Weights stream through ``edge-npu``'s weight buffer at every use. ``--joined`` plans one memory of
-the scratchpad's size plus the weight buffer's instead, where weights stay as the plan likes.
+Weights stream through ``edge-npu``'s weight buffer at every use. With ``--keeps`` that buffer keeps
+them until others need the room, as the memory for weights of the other tool does. ``--joined``
+plans one memory of the scratchpad's size plus the weight buffer's instead, where weights stay as
+the plan likes.
 """
 
 import argparse
@@ -31,23 +33,28 @@ def main() -> None:
     parser.add_argument("--effort", type=int, default=1)
     parser.add_argument("--time-limit", type=float, default=10.0)
     parser.add_argument("--joined", action="store_true")
+    parser.add_argument("--keeps", action="store_true")
     arguments = parser.parse_args()
     for network in arguments.networks:
         for size in arguments.sizes.split(","):
             for method in arguments.methods.split(","):
-                recipe = recipe_of(parse_quantity("size_bytes", size), arguments.joined)
+                recipe = recipe_of(
+                    parse_quantity("size_bytes", size), arguments.joined, arguments.keeps
+                )
                 facts = {"network": network, "size": size, "joined": arguments.joined}
+                facts["keeps"] = arguments.keeps
                 effort = arguments.effort if method == "lns" else 0
                 found = planned(network, recipe, method, effort, arguments.time_limit)
                 print(json.dumps({**facts, "method": method, **found}), flush=True)
 
 
-def recipe_of(scratchpad_bytes: int, joined: bool) -> Recipe:
+def recipe_of(scratchpad_bytes: int, joined: bool, keeps: bool) -> Recipe:
     """``edge-npu`` with the scratchpad of that size, or with one memory for everything."""
     size = scratchpad_bytes
     if joined:
         size += load_target("edge-npu").weight_buffer.size_bytes
-    recipe = Recipe(overrides=(f"scratchpad.size={size}",), precision="int8", tile="always")
+    overrides = (f"scratchpad.size={size}", *(("weight_buffer.keeps=true",) if keeps else ()))
+    recipe = Recipe(overrides=overrides, precision="int8", tile="always")
     return replace(recipe, track_weights=joined)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from stowplan.ir.graph import Graph, Role
 from stowplan.ir.memory import MemorySpec
 from stowplan.ir.plan import Plan, TransferKind
+from stowplan.ir.weight_ring import fetches
 
 RESIDENT = "resident"
 RELOADED = "reloaded"
@@ -72,8 +73,21 @@ def fusion_groups(graph: Graph, plan: Plan, memory: MemorySpec) -> tuple[FusionG
     """The groups of two and more layers of a valid plan, in order of time."""
     layer_at = [graph.operator[name].parent or name for name in plan.order]
     moves = _moves(plan)
-    streamed = memory.stream_weights and not plan.track_weights
+    streamed = _streamed(graph, plan, memory)
     return tuple(_group(graph, plan, layer_at, span, moves, streamed) for span in _spans(layer_at))
+
+
+def _streamed(graph: Graph, plan: Plan, memory: MemorySpec) -> list[int] | None:
+    """Per step, bytes of weights that stream for it; None where the scratchpad holds weights."""
+    if plan.track_weights or not memory.stream_weights:
+        return None
+    names = [
+        frozenset(n for n in graph.operator[op].inputs if graph.tensor[n].role is Role.WEIGHT)
+        for op in plan.order
+    ]
+    sizes = [sum(graph.tensor[name].size_bytes for name in each) for each in names]
+    needed = fetches(zip(names, sizes, strict=True), memory.kept_weights_bytes)
+    return [size * fetched for size, fetched in zip(sizes, needed, strict=True)]
 
 
 def _spans(layer_at: Sequence[str]) -> Iterator[tuple[int, int]]:
@@ -104,7 +118,7 @@ def _group(
     layer_at: Sequence[str],
     span: tuple[int, int],
     moves: dict[str, list[TransferKind]],
-    streamed: bool,
+    streamed: list[int] | None,
 ) -> FusionGroup:
     start, end = span
     inside = layer_at[start:end]
@@ -119,7 +133,7 @@ def _group(
     }
     size = {name: graph.tensor[name].size_bytes for name in results}
     outputs = {graph.resolve(tensor.name)[0] for tensor in graph.by_role(Role.OUTPUT)}
-    kind = STREAMED if streamed else RELOADED if again else RESIDENT
+    kind = STREAMED if streamed is not None else RELOADED if again else RESIDENT
     return FusionGroup(
         layers=tuple(dict.fromkeys(inside)),
         start=start,
@@ -138,18 +152,18 @@ def _weights(
     plan: Plan,
     span: tuple[int, int],
     moves: dict[str, list[TransferKind]],
-    streamed: bool,
+    streamed: list[int] | None,
 ) -> tuple[int, int]:
     """Bytes of the weights read in a span of steps, each once, and those read again."""
     reads: dict[str, int] = {}
     for step in range(*span):
         for name in dict.fromkeys(graph.operator[plan.order[step]].inputs):
             if graph.tensor[name].role is Role.WEIGHT:
-                storage = name if streamed else graph.resolve(name)[0]
+                storage = graph.resolve(name)[0] if streamed is None else name
                 reads[storage] = reads.get(storage, 0) + 1
     once = sum(graph.tensor[name].size_bytes for name in reads)
-    if streamed:
-        total = sum(graph.tensor[name].size_bytes * count for name, count in reads.items())
-        return once, total - once
+    if streamed is not None:
+        # Where others left them in the buffer, a group may stream fewer than it has.
+        return once, max(0, sum(streamed[slice(*span)]) - once)
     again = {name: len(moves.get(name, ())) - 1 for name in reads}
     return once, sum(graph.tensor[name].size_bytes * max(0, n) for name, n in again.items())
