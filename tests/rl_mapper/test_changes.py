@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.strategies import random_graph, small_target
 
 from stowplan.errors import UsageError
 from stowplan.mapping_play import DECISIONS, program_play
@@ -12,7 +13,7 @@ from stowplan.rl_mapper import change_kernels as changes
 from stowplan.rl_mapper import game_kernels as kernels
 from stowplan.rl_mapper.baselines import played
 from stowplan.rl_mapper.changes import Proposer, load_changes, random_changes
-from stowplan.rl_mapper.game import DROP, ON_CHIP, Game, Instance
+from stowplan.rl_mapper.game import DROP, ON_CHIP, Game, Instance, build_instance
 from stowplan.rl_mapper.lessons import (
     Lesson,
     LessonOptions,
@@ -168,20 +169,18 @@ def test_unknown_imitation_is_refused() -> None:
         LessonOptions("program", 10)
 
 
-def test_the_program_plays_some_small_games_better_than_the_heuristic() -> None:
-    better = 0
-    for seed in (n for n in range(40) if training_game(n).decisions <= DECISIONS // 2):
-        instance = training_game(seed)
+def test_the_program_teaches_small_games() -> None:
+    cycles, dropped = [], []
+    for seed in range(4):
+        graph = random_graph(seed, 10)
+        instance = build_instance(graph, small_target(200, direct_operands=True))
         wishes = program_play(instance)
         assert wishes is not None and wishes.shape == (instance.decisions,)
-        game = Game(pooled(instance))
-        cycles = played(game, wishes).cycles
-        better += cycles < played(game, baselines.greedy(instance).wishes).cycles
-        taught = lesson(instance, LessonOptions("program", 6, program_play), seed=0)
-        assert taught.best_cycles <= cycles
-        if better:
-            break
-    assert better
+        cycles.append(played(Game(pooled(instance)), wishes).cycles)
+        dropped.append(instance.all_drop_cycles)
+    assert sum(cycles) < 0.9 * sum(dropped)
+    taught = lesson(instance, LessonOptions("program", 6, program_play), seed=0)
+    assert taught.best_cycles <= cycles[-1]
     large = next(g for n in range(40) if (g := training_game(n)).decisions > DECISIONS)
     assert program_play(large) is None
 
