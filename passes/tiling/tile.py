@@ -44,6 +44,8 @@ VAIN = 4
 """Times that effort after which a search without one that fits gives up."""
 OPERANDS = 4
 """Transfers a tile is taken to wait for: data, weights, a residual, the result."""
+PLACING_SHARE = 0.01
+"""Share of the bytes moved that chains in panels have to save by an estimate without addresses."""
 JOINED_SHARE = 64
 """Contiguous pieces smaller than the scratchpad divided by this share a storage."""
 
@@ -206,9 +208,14 @@ def _usual(network: Network, memory: MemorySpec, options: Tile) -> tuple[int, Gr
         return 0, network.graph
     if options.fuse:
         panelled, _ = _proposed(sizes.panelled(), [(budget, True)])
-        if panelled is not None and panelled.better(best):
+        if panelled is not None and panelled.better(best) and _clearly(panelled, best):
             best = panelled
     return best.over_bytes, best.graph
+
+
+def _clearly(panelled: Candidate, best: Candidate) -> bool:
+    """Whether panels save enough to outweigh that their smaller pieces are harder to place."""
+    return best.over_bytes > 0 or panelled.moved_bytes < (1 - PLACING_SHARE) * best.moved_bytes
 
 
 def _proposed(
