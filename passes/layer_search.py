@@ -113,6 +113,11 @@ class _Layer:
     ) -> None:
         self._network, self._memory, self._unit = network, memory, unit
         self._price = price
+        # Of a matrix, columns are cut as well as rows.
+        rank = len(network.whole(unit))
+        self._whole = (
+            frozenset({rank - 1}) if rank > 2 and unit.columns != rank - 1 else frozenset[int]()
+        )
         self._replay = Replay(network, memory, joined_bytes)
         self._known: dict[Loops, _Measured] = {}
         self._best: dict[int, Loops] = {}
@@ -121,8 +126,14 @@ class _Layer:
     def best(self, limit_bytes: int) -> Loops:
         """The best grid whose tiles take no more than ``limit_bytes``; the smallest if none do."""
         if limit_bytes not in self._best:
-            self._best[limit_bytes] = self._climb(limit_bytes)
+            best = self._climb(limit_bytes, self._whole)
+            if self._score(best, limit_bytes)[0]:
+                best = self._climb(limit_bytes, frozenset())
+            self._best[limit_bytes] = best
         return self._best[limit_bytes]
+
+    def _score(self, grid: Loops, limit_bytes: int) -> Score:
+        return self.measured(grid).score(limit_bytes, self._price)
 
     def measured(self, grid: Loops) -> _Measured:
         """What a grid costs."""
@@ -135,17 +146,24 @@ class _Layer:
             self._known[grid] = _Measured(found.needed_bytes, found.moved_bytes, found.tiles)
         return self._known[grid]
 
-    def _climb(self, limit_bytes: int) -> Loops:
+    def _climb(self, limit_bytes: int, uncut: frozenset[int]) -> Loops:
+        """The best grid that leaves some dimensions whole.
+
+        The last one is cut for want of another way only: layers that read or write all rows of the
+        same tensor would find it in thousands of pieces.
+        """
         best: Loops = ()
-        score = self.measured(best).score(limit_bytes, self._price)
+        score = self._score(best, limit_bytes)
         moves = [self._proposed(limit_bytes, price) for price in (self._price.full_bytes, 1)]
         first = True
         while True:
             start = score
             for grid in moves:
+                if not uncut.isdisjoint(axis for axis, _ in grid):
+                    continue
                 # What does not fit by more is never better, and neither is what must move more.
                 if score[0] or self._bound(grid) < score[1]:
-                    found = self.measured(grid).score(limit_bytes, self._price)
+                    found = self._score(grid, limit_bytes)
                     if found < score:
                         best, score = grid, found
             if score == start and not first:
