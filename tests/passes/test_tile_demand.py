@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.passes.graph_language import GraphBuilder
 
 from stowplan.ir.dtypes import DType
 from stowplan.ir.graph import Graph, Role
@@ -15,7 +16,6 @@ from stowplan.passes.tiling.build import build, jobs_of
 from stowplan.passes.tiling.demand import TileDemands, TileMeter, demands
 from stowplan.passes.tiling.grids import TERMS
 from stowplan.passes.tiling.network import Network
-from tests.passes.graph_language import GraphBuilder
 
 CAPACITY = 6_000
 
