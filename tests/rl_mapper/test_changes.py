@@ -171,16 +171,16 @@ def test_unknown_imitation_is_refused() -> None:
 
 def test_the_program_teaches_small_games() -> None:
     cycles, dropped = [], []
-    for seed in range(4):
+    for seed in range(3):
         graph = random_graph(seed, 10)
         instance = build_instance(graph, small_target(200, direct_operands=True))
         wishes = program_play(instance)
         assert wishes is not None and wishes.shape == (instance.decisions,)
         cycles.append(played(Game(pooled(instance)), wishes).cycles)
         dropped.append(instance.all_drop_cycles)
+        taught = lesson(instance, LessonOptions("program", 0, program_play), seed=0)
+        assert taught.best_cycles <= cycles[-1]
     assert sum(cycles) < 0.9 * sum(dropped)
-    taught = lesson(instance, LessonOptions("program", 6, program_play), seed=0)
-    assert taught.best_cycles <= cycles[-1]
     large = next(g for n in range(40) if (g := training_game(n)).decisions > DECISIONS)
     assert program_play(large) is None
 
