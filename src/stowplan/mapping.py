@@ -1,7 +1,7 @@
 """Planner ``rl`` with what the integer program of the mapping knows: a bound, and one more plan.
 
 The memory mapper and the solver do not know each other, so their results meet here. The program is
-solved for the order of operators that the mapper chose, in the last third of the time limit; its
+solved for the order of operators that the mapper chose, in the last fifth of the time limit; its
 plan replaces the mapper's where the simulator finds it faster. The linear relaxation bounds the
 predicted latency of every plan in that order, which is every plan at all if the graph has only one.
 
@@ -28,7 +28,7 @@ from stowplan.simulator.engine import simulate
 from stowplan.simulator.lower import lower
 from stowplan.targets.target import Target
 
-SHARE = 1 / 3
+SHARE = 1 / 5
 """Of the time limit, for the program."""
 RELAXATION_S = 5.0
 """Most seconds for the relaxation; networks of some hundred operators take a tenth of one."""
