@@ -56,14 +56,12 @@ class MappingBound:
     method: str
 
 
-def bound_mapping(
-    instance: MappingInstance, limits: Limits, integer: bool = True, afar: bool = True
-) -> MappingBound:
+def bound_mapping(instance: MappingInstance, limits: Limits, integer: bool = True) -> MappingBound:
     """Solve the program of ``mapping_model``, or with ``integer`` off its linear relaxation."""
     least = sum_of_computation(instance)
     kind = "integer program" if integer else "linear relaxation"
     method = f"{kind} of the mapping, {SOLVER} (OR-Tools {version('ortools')})"
-    built = build_mapping(instance, integer, afar)
+    built = build_mapping(instance, integer)
     result = run_mathopt(built.matrix.model("mapping"), SOLVER, limits)
     if result is None:
         return MappingBound(least, False, (), (), (), 0, method)

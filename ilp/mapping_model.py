@@ -68,7 +68,6 @@ class MappingModel:
     Attributes:
         instance: the problem.
         matrix: the program.
-        afar: as :func:`build_mapping` was told.
         x: column of ``x[a]`` [A].
         k: column of ``k[a]``, -1 where there is no next access [A].
         s: column of ``s[w]``, -1 where none is needed [A].
@@ -95,7 +94,6 @@ class MappingModel:
 
     instance: MappingInstance
     matrix: Matrix
-    afar: bool = True
     x: list[int] = field(default_factory=list)
     k: list[int] = field(default_factory=list)
     s: list[int] = field(default_factory=list)
@@ -119,16 +117,9 @@ class MappingModel:
     pool_out: list[Terms] = field(default_factory=list)
 
 
-def build_mapping(instance: MappingInstance, integer: bool, afar: bool = True) -> MappingModel:
-    """The program of the module docstring.
-
-    Args:
-        instance: the problem.
-        integer: whether binary variables are; else this is the linear relaxation.
-        afar: whether LOADs of large storages may begin more than ``REACH`` slots before their use.
-            Without, solutions are closer to plans, but their value bounds nothing.
-    """
-    built = MappingModel(instance, Matrix(), afar=afar)
+def build_mapping(instance: MappingInstance, integer: bool) -> MappingModel:
+    """The program of the module docstring; with ``integer`` off, its linear relaxation."""
+    built = MappingModel(instance, Matrix())
     _choices(built, integer)
     _copies(built)
     _steps(built)
@@ -188,23 +179,11 @@ def _copies(built: MappingModel) -> None:
         if stored < 0:
             continue
         own = [(stored, 1.0), (built.x[w], -1.0)]
-        for a in _version(instance, w):
-            matrix.at_least([*own, (built.k[a], 1.0)], 0.0)
-        last = instance.accesses[w]
-        while last.after >= 0 and not instance.accesses[last.after].writes:
-            last = instance.accesses[last.after]
-        if last.after < 0 and instance.storages[last.storage].ends_in_dram:
-            matrix.at_least(own, 0.0)
-
-
-def _version(instance: MappingInstance, write: int) -> Iterable[int]:
-    """``write`` and the accesses after it that see what it wrote and have a next one."""
-    a = write
-    while instance.accesses[a].after >= 0:
-        yield a
-        a = instance.accesses[a].after
-        if instance.accesses[a].writes:
-            return
+        for a in _seen(instance, w):
+            if built.k[a] >= 0:
+                matrix.at_least([*own, (built.k[a], 1.0)], 0.0)
+            elif _kept_in_end(instance, a):
+                matrix.at_least(own, 0.0)
 
 
 def _steps(built: MappingModel) -> None:
@@ -276,7 +255,7 @@ def _load(built: MappingModel, a: int, integer: bool) -> None:
     space = storage.size_bytes / pace.capacity_bytes
     loaded: Terms = []
     before = access.before if access.before >= 0 and access.before != written else -1
-    if near > first and (built.afar or space < RESERVING):
+    if near > first:
         column = matrix.column()
         pool = built.pool_in if space < RESERVING else built.pool_large
         pool[near - 1].append((column, moving))
@@ -365,7 +344,7 @@ def _store(built: MappingModel, w: int, integer: bool) -> None:
     share = _share(instance, w)
     for a in _seen(instance, w):
         following = instance.accesses[a].after
-        if following < 0 and not instance.storages[access.storage].ends_in_dram:
+        if following < 0 and not _kept_in_end(instance, a):
             continue
         kept: Terms = [(built.k[a], time)] if following >= 0 else []
         until = instance.accesses[following].step if following >= 0 else len(steps)
@@ -389,6 +368,12 @@ def _seen(instance: MappingInstance, write: int) -> Iterable[int]:
     while a >= 0 and not instance.accesses[a].writes:
         yield a
         a = instance.accesses[a].after
+
+
+def _kept_in_end(instance: MappingInstance, access: int) -> bool:
+    """Whether it is the last of its storage, which DRAM must hold in the end."""
+    row = instance.accesses[access]
+    return row.after < 0 and instance.storages[row.storage].ends_in_dram
 
 
 def _space(built: MappingModel) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stowplan.rl_mapper import game_kernels as game
+from stowplan.rl_mapper import improve_kernels as plain
 from stowplan.rl_mapper import network_kernels as layers
 
 Floats = NDArray[np.float32]
@@ -69,29 +70,20 @@ LAYERS = {
 def move(rules: game.Rules, wishes: game.Ints, a: int, number: int, first: int) -> int:
     """Make a move in ``wishes``; the first decision changed so far, ``first`` being it before."""
     if number < WISHES:
-        return assign(wishes, a, number, first)
+        return plain.assign(wishes, a, number, first)
     wish = game.DROP if number % 2 == 0 else game.ON_CHIP
     kind = (number - WISHES) // 2
     if kind == 2:
         # Both ends of one gap between uses: what evicting or keeping a storage needs.
         after = rules.decision[a, game.NEXT]
-        first = assign(wishes, a, game.ON_CHIP, first)
-        return assign(wishes, after, wish, first) if after >= 0 else first
+        first = plain.assign(wishes, a, game.ON_CHIP, first)
+        return plain.assign(wishes, after, wish, first) if after >= 0 else first
     while kind == 0 and rules.decision[a, game.PREVIOUS] >= 0:
         a = rules.decision[a, game.PREVIOUS]
     while a >= 0:
-        first = assign(wishes, a, wish, first)
+        first = plain.assign(wishes, a, wish, first)
         a = rules.decision[a, game.NEXT]
     return first
-
-
-@numba.njit(cache=True, nogil=True)
-def assign(wishes: game.Ints, a: int, wish: int, first: int) -> int:
-    """Change one wish; the first decision changed so far."""
-    if wishes[a] == wish:
-        return first
-    wishes[a] = wish
-    return min(first, a)
 
 
 @numba.njit(cache=True, nogil=True)

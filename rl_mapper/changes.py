@@ -7,9 +7,8 @@ import numpy as np
 
 from stowplan.rl_mapper import change_kernels as kernels
 from stowplan.rl_mapper import game_kernels, guided_kernels
-from stowplan.rl_mapper import network_kernels as layers
 from stowplan.rl_mapper.game import Game, Instance
-from stowplan.rl_mapper.network import random_layers, read_layers, write_layers
+from stowplan.rl_mapper.network import described, random_layers, read_layers, write_layers
 
 WEIGHTS = Path(__file__).parent / "weights" / "memory_changes.npz"
 """The weights shipped with the package."""
@@ -49,8 +48,7 @@ class Proposer:
     ) -> None:
         """Bind the network to the instance."""
         self._network = network
-        self._known = np.zeros((instance.decisions, layers.PER_DECISION), dtype=np.float32)
-        layers.describe(instance.rules, float(instance.scale_cycles), self._known)
+        self._known = described(instance)
         self._sharpness = sharpness
         self.arms = np.zeros((guided_kernels.ARMS, 2))
 

@@ -15,8 +15,6 @@ from stowplan.rl_mapper import improve_kernels as plain
 
 EVEN, SINGLE, PAIR, BLOCK = range(4)
 ARMS = 4
-DRAWS = 8
-"""Changes drawn until one changes anything."""
 UNCHANGED = -(1 << 60)
 LASTING = 20
 """Evaluations after which a play that changed without gain is looked at again."""
@@ -75,10 +73,10 @@ def improve(
             looked, neutral = n, False
         arm = _arm(arms)
         first = total
-        for _ in range(DRAWS):
+        for _ in range(plain.DRAWS):
             changed[:] = wishes
             if arm == EVEN:
-                first = plain._change(rules, changed)
+                first = plain.change(rules, changed)
             elif arm == BLOCK:
                 first = _block(rules, changed, worth)
             else:
@@ -87,7 +85,7 @@ def improve(
                 break
         gained = 0
         if first < total:
-            plain._back_to(rules, state, first)
+            plain.back_to(rules, state, first)
             game.follow(rules, state, changed, plain.PLENTY)
             cycles = state.scalar[0, game.CYCLES]
             gained = max(0, present - cycles)
@@ -98,7 +96,7 @@ def improve(
                     looked = -1
                 present = cycles
             else:
-                plain._back_to(rules, state, first)
+                plain.back_to(rules, state, first)
                 game.follow(rules, state, wishes, plain.PLENTY)
         arms *= MEMORY
         arms[arm, 0] += 1.0
@@ -178,7 +176,7 @@ def _block(rules: game.Rules, wishes: game.Ints, worth: changes.Floats) -> int:
         on_chip = np.random.random() < worth[a, changes.OUTPUTS - 1]
         present = wishes[a] != game.DROP
         if on_chip != present:
-            first = changes.assign(wishes, a, game.ON_CHIP if on_chip else game.DROP, first)
+            first = plain.assign(wishes, a, game.ON_CHIP if on_chip else game.DROP, first)
     return first
 
 
@@ -217,10 +215,10 @@ def probe(
         if both == total:
             continue
         first = min(first, both)
-        plain._back_to(rules, state, first)
+        plain.back_to(rules, state, first)
         game.follow(rules, state, changed, plain.PLENTY)
         gains[n] = present - state.scalar[0, game.CYCLES]
-        plain._back_to(rules, state, first)
+        plain.back_to(rules, state, first)
         game.follow(rules, state, wishes, plain.PLENTY)
 
 

@@ -45,12 +45,12 @@ def improve(
         first = total
         for _ in range(DRAWS):
             changed[:] = wishes
-            first = _change(rules, changed)
+            first = change(rules, changed)
             if first < total:
                 break
         if first == total:
             continue
-        _back_to(rules, state, first)
+        back_to(rules, state, first)
         game.follow(rules, state, changed, PLENTY)
         cycles = state.scalar[0, game.CYCLES]
         allowed = tolerance * present * (1.0 - n / evaluations)
@@ -61,7 +61,7 @@ def improve(
                 least = cycles
                 best[:] = changed
         else:
-            _back_to(rules, state, first)
+            back_to(rules, state, first)
             game.follow(rules, state, wishes, PLENTY)
     wishes[:] = best
     game.reset(rules, state)
@@ -70,7 +70,7 @@ def improve(
 
 
 @numba.njit(cache=True, nogil=True)
-def _back_to(rules: game.Rules, state: game.State, first: int) -> None:
+def back_to(rules: game.Rules, state: game.State, first: int) -> None:
     """Take back decisions down to ``first``.
 
     A Drop forced at a dead end depends on what came before it, so a play with one starts anew.
@@ -86,7 +86,7 @@ def _back_to(rules: game.Rules, state: game.State, first: int) -> None:
 
 
 @numba.njit(cache=True, nogil=True)
-def _change(rules: game.Rules, wishes: game.Ints) -> int:
+def change(rules: game.Rules, wishes: game.Ints) -> int:
     """Change one to three things; the first decision changed, or the number of decisions."""
     total = rules.decision.shape[0]
     first = total
@@ -95,31 +95,32 @@ def _change(rules: game.Rules, wishes: game.Ints) -> int:
         wish = np.random.randint(0, WISHES)
         kind = np.random.randint(0, 4)
         if kind == 0:
-            first = _assign(wishes, a, wish, first)
+            first = assign(wishes, a, wish, first)
         elif kind == 1:
             while rules.decision[a, game.PREVIOUS] >= 0:
                 a = rules.decision[a, game.PREVIOUS]
             wish = game.DROP if wish < 2 else game.ON_CHIP
             while a >= 0:
-                first = _assign(wishes, a, wish, first)
+                first = assign(wishes, a, wish, first)
                 a = rules.decision[a, game.NEXT]
         elif kind == 2:
             wish = game.DROP if wish < 2 else game.ON_CHIP
             while a >= 0:
-                first = _assign(wishes, a, wish, first)
+                first = assign(wishes, a, wish, first)
                 a = rules.decision[a, game.NEXT]
         else:
             # Both ends of one gap between uses: what evicting or keeping a storage needs.
             after = rules.decision[a, game.NEXT]
             wish = game.DROP if wish < 2 else game.ON_CHIP
-            first = _assign(wishes, a, game.ON_CHIP, first)
+            first = assign(wishes, a, game.ON_CHIP, first)
             if after >= 0:
-                first = _assign(wishes, after, wish, first)
+                first = assign(wishes, after, wish, first)
     return first
 
 
 @numba.njit(cache=True, nogil=True)
-def _assign(wishes: game.Ints, a: int, wish: int, first: int) -> int:
+def assign(wishes: game.Ints, a: int, wish: int, first: int) -> int:
+    """Change one wish; the first decision changed so far."""
     if wishes[a] == wish:
         return first
     wishes[a] = wish

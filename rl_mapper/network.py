@@ -77,14 +77,20 @@ def save_network(path: Path, network: layers.Network) -> None:
     write_layers(path, network._asdict())
 
 
+def described(instance: Instance) -> layers.Floats:
+    """What networks know of every decision before anything is played [A, PER_DECISION]."""
+    known = np.zeros((instance.decisions, layers.PER_DECISION), dtype=np.float32)
+    layers.describe(instance.rules, float(instance.scale_cycles), known)
+    return known
+
+
 class Observer:
     """A game and what a network sees of it; mutable."""
 
     def __init__(self, instance: Instance) -> None:
         """Describe the instance's decisions once."""
         self.game = Game(instance)
-        self.known = np.zeros((instance.decisions, layers.PER_DECISION), dtype=np.float32)
-        layers.describe(instance.rules, float(instance.scale_cycles), self.known)
+        self.known = described(instance)
 
     def observe(self, mask: np.ndarray, out: np.ndarray) -> None:
         """The present position, whose legal actions are ``mask``, into ``out`` [OBSERVATION]."""
