@@ -33,7 +33,7 @@ from stowplan.ir.traffic import traffic
 from stowplan.passes.layer_search import TilePrice, search_layers
 from stowplan.passes.pipeline import default_pipeline, print_pass, run_pipeline
 from stowplan.passes.planner import PlanOptions
-from stowplan.passes.tile_choice import joined_bytes, tile_groups
+from stowplan.passes.tile_choice import tile_groups
 from stowplan.passes.tile_groups import print_cuts
 from stowplan.passes.tiling.network import Network
 from stowplan.passes.tiling.tile import Tile
@@ -168,7 +168,7 @@ def layer_by_layer(model: str, recipe: Recipe) -> api.Compiled:
     memory = target.memory_spec(recipe.track_weights)
     setup_bytes = target.dma.setup_cycles * target.dram.bytes_per_cycle
     price = TilePrice(usual.overhead, setup_bytes)
-    cuts = search_layers(network, memory, joined_bytes(target), price)
+    cuts = search_layers(network, memory, price)
     groups = tile_groups(target, print_cuts(cuts), recipe.track_weights)
     # The members of a Concat would else be one storage, which every layer moves whole.
     tiles = print_pass(replace(groups, dissolve=True))

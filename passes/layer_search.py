@@ -1,10 +1,10 @@
 """The best tiles of each layer run by itself: the layer-by-layer baseline of comparisons.
 
 A layer reads its operands from DRAM and leaves its result there. Grids are judged by replaying
-their tiles (``tile_replay``) in all of the scratchpad, bytes before tiles, and remembered per form
-of unit; a grid that must move more than the best so far is not replayed. Pieces cut for other
-units make some tiles larger than they are alone: where one then does not fit, its unit is cut for
-as much less space as the others take of it.
+their tiles in all of the scratchpad, bytes before tiles, and remembered per form of unit; a grid
+that must move more than the best so far is not replayed. Pieces cut for other units make some tiles
+larger than they are alone: where one then does not fit, its unit is cut for as much less space as
+the others take of it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from stowplan.ir.memory import MemorySpec
 from stowplan.passes.grid_moves import Loops, regridded
 from stowplan.passes.tile_groups import Cut, group_of, groups_of
-from stowplan.passes.tile_replay import Replay
 from stowplan.passes.tiling.boxes import Box
 from stowplan.passes.tiling.build import jobs_of
 from stowplan.passes.tiling.costs import Budget
 from stowplan.passes.tiling.demand import TileMeter
 from stowplan.passes.tiling.grids import TERMS, find_grid
 from stowplan.passes.tiling.network import Network, Unit
+from stowplan.passes.tiling.pieces import Pieces
+from stowplan.passes.tiling.replay import Replay
 
 CAPACITY_SHARE = 0.97
 """Share of the scratchpad a tile may take where the cost model proposes grids."""
@@ -52,30 +53,28 @@ class TilePrice:
         return tiles + self.setup_bytes * max(0, tiles - FEW)
 
 
-def search_layers(
-    network: Network, memory: MemorySpec, joined_bytes: int, price: TilePrice
-) -> tuple[Cut, ...]:
+def search_layers(network: Network, memory: MemorySpec, price: TilePrice) -> tuple[Cut, ...]:
     """The best tiles of each unit run by itself, its operands and its result in DRAM.
 
     Args:
         network: the units.
         memory: the scratchpad.
-        joined_bytes: pieces are joined into storages of at least this size.
         price: of a tile.
     """
-    meter = TileMeter(network, memory, joined_bytes)
+    meter = TileMeter(network, memory)
     known: dict[tuple[object, ...], _Layer] = {}
     layers = []
     for unit in network.units:
         if unit.form not in known:
-            known[unit.form] = _Layer(network, memory, joined_bytes, price, unit)
+            known[unit.form] = _Layer(network, memory, price, unit)
         layers.append(known[unit.form])
     limits = [memory.capacity_bytes] * len(layers)
     cuts: list[Cut] = []
     for _ in range(REPAIRS):
         grids = [layer.best(limit) for layer, limit in zip(layers, limits, strict=True)]
         cuts = [Cut(i, i + 1, grid=grid) for i, grid in enumerate(grids)]
-        worst = meter.measure(jobs_of(network, groups_of(network, cuts))).worst
+        jobs = jobs_of(network, groups_of(network, cuts))
+        worst = meter.measure(jobs, Pieces(network, jobs, memory)).worst
         if not worst:
             break
         for index, needed in worst.items():
@@ -107,7 +106,6 @@ class _Layer:
         self,
         network: Network,
         memory: MemorySpec,
-        joined_bytes: int,
         price: TilePrice,
         unit: Unit,
     ) -> None:
@@ -118,7 +116,7 @@ class _Layer:
         self._whole = (
             frozenset({rank - 1}) if rank > 2 and unit.columns != rank - 1 else frozenset[int]()
         )
-        self._replay = Replay(network, memory, joined_bytes)
+        self._replay = Replay(network, memory)
         self._known: dict[Loops, _Measured] = {}
         self._best: dict[int, Loops] = {}
         self._least = _Least(network, unit)

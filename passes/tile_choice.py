@@ -15,7 +15,7 @@ from stowplan.passes.planner import PlanOptions
 from stowplan.passes.tile_groups import TileGroups, print_cuts
 from stowplan.passes.tile_search import SearchLimits, search_tilings
 from stowplan.passes.tiling.network import Network
-from stowplan.passes.tiling.tile import JOINED_SHARE, Tile
+from stowplan.passes.tiling.tile import Tile
 from stowplan.targets.target import Target
 
 REPLAYS = (0, 60, 250, 1_000)
@@ -68,7 +68,7 @@ def choose_tiling(graph: Graph, choice: Choice) -> str:
             choice.cancelled,
         )
         memory = target.memory_spec(tracked)
-        for found in search_tilings(network, memory, joined_bytes(target), limits):
+        for found in search_tilings(network, memory, limits):
             text = print_cuts(found)
             value = _value(graph, choice, tile_groups(target, text, tracked))
             if value is not None and (best is None or value < best):
@@ -78,13 +78,8 @@ def choose_tiling(graph: Graph, choice: Choice) -> str:
 
 def tile_groups(target: Target, groups: str, track_weights: bool) -> TileGroups:
     """The pass that tiles as ``groups`` say."""
-    return TileGroups(groups, joined_bytes(target), track_weights)
-
-
-def joined_bytes(target: Target) -> int:
-    """Least bytes of a storage of joined pieces, as the pass ``tile`` has it."""
     pad = target.scratchpad
-    return max(4 * pad.alignment_bytes, pad.size_bytes // JOINED_SHARE)
+    return TileGroups(groups, pad.size_bytes, pad.alignment_bytes, track_weights)
 
 
 def _value(graph: Graph, choice: Choice, tile: Tile | TileGroups) -> int | None:

@@ -13,12 +13,14 @@ from typing import ClassVar
 
 from stowplan.errors import UsageError
 from stowplan.ir.graph import Graph
+from stowplan.ir.memory import MemorySpec
 from stowplan.passes.base import PassResult
 from stowplan.passes.tiling.build import build, jobs_of
 from stowplan.passes.tiling.choose import Group
 from stowplan.passes.tiling.costs import ChainCost
 from stowplan.passes.tiling.grids import TERMS, Grid
 from stowplan.passes.tiling.network import Network, Unit
+from stowplan.passes.tiling.pieces import Pieces
 
 _ALONG = r"/(\d+)@(\d+(?:\.\d+)*)"
 _GROUP = re.compile(rf"(\d+)(?:-(\d+){_ALONG}(?:{_ALONG})?|:((?:\d+|k)x\d+(?:\.(?:\d+|k)x\d+)*))?")
@@ -64,14 +66,16 @@ class TileGroups:
 
     Attributes:
         groups: the text; see the module docstring.
-        joined: contiguous pieces are joined into storages of at least this many bytes.
+        capacity: bytes of scratchpad.
+        alignment: of every address, in bytes.
         track_weights: weights take scratchpad too rather than stream.
         dissolve: views disappear into their readers even where no tensor is cut.
     """
 
     name: ClassVar[str] = "tile-groups"
     groups: str = ""
-    joined: int = 1
+    capacity: int = 0
+    alignment: int = 64
     track_weights: bool = False
     dissolve: bool = False
 
@@ -85,9 +89,9 @@ class TileGroups:
             return PassResult(graph, False)
         network = Network(graph, self.track_weights)
         cuts = parse_cuts(self.groups)
-        tiled = build(
-            network, jobs_of(network, groups_of(network, cuts)), self.joined, self.dissolve
-        )
+        jobs = jobs_of(network, groups_of(network, cuts))
+        memory = MemorySpec(self.capacity, self.alignment)
+        tiled = build(network, jobs, Pieces(network, jobs, memory), self.dissolve)
         return PassResult(tiled, tiled is not graph)
 
 

@@ -1,8 +1,8 @@
 """Search over tilings: which units form a chain, in how many stripes, and how others are cut.
 
 The cost model of ``passes.tiling`` proposes whole tilings under several assumptions; none of them
-sees the plan. Here the best of them is improved by local moves, each judged by replaying the tiles
-(``tile_replay``): more or fewer stripes, a chain split in two, two groups joined, a unit handed to
+sees the plan. Here the best of them is improved by local moves, each judged by replaying the tiles:
+more or fewer stripes, a chain split in two, two groups joined, a unit handed to
 the neighbour, other grids for a single unit. A move is tried on the groups around it first, and
 kept when the replay of everything agrees. The number of replays bounds the search, never the
 clock, so that its result is the same everywhere.
@@ -19,13 +19,13 @@ from stowplan.errors import UsageError
 from stowplan.ir.memory import MemorySpec
 from stowplan.passes.grid_moves import regridded
 from stowplan.passes.tile_groups import Cut, cut_of, group_of, sinks
-from stowplan.passes.tile_replay import Replay, Replayed
 from stowplan.passes.tiling.build import jobs_of
 from stowplan.passes.tiling.choose import PANELS, choose, panel_axes
 from stowplan.passes.tiling.costs import ArrayShape, Budget, ChainCost, ChainMeter
 from stowplan.passes.tiling.grids import Grid, find_grid
 from stowplan.passes.tiling.network import Network, Unit
 from stowplan.passes.tiling.pieces import Job
+from stowplan.passes.tiling.replay import Replay, Replayed
 
 WORKING_SHARES = (0.9, 0.6)
 KEPT_SHARES = (0.25, 0.75)
@@ -65,13 +65,13 @@ class SearchLimits:
 
 
 def search_tilings(
-    network: Network, memory: MemorySpec, joined_bytes: int, limits: SearchLimits
+    network: Network, memory: MemorySpec, limits: SearchLimits
 ) -> tuple[tuple[Cut, ...], ...]:
     """The best groups found, at last, and before that the best without panels where they differ.
 
     They may still not fit where no tiles are small enough.
     """
-    state = _State(network, memory, joined_bytes, limits)
+    state = _State(network, memory, limits)
     seeds = list(_proposals(network, memory, limits))
     start, budget = min(seeds, key=lambda seed: state.score(seed[0]))
     panelled = state.proposed(budget, PANELS)
@@ -147,11 +147,9 @@ def _times(factor: int, score: Score) -> Score:
 class _State:
     """The replays done so far and what is remembered of them; mutable."""
 
-    def __init__(
-        self, network: Network, memory: MemorySpec, joined_bytes: int, limits: SearchLimits
-    ) -> None:
+    def __init__(self, network: Network, memory: MemorySpec, limits: SearchLimits) -> None:
         self._network, self._memory, self._limits = network, memory, limits
-        self._replay = Replay(network, memory, joined_bytes)
+        self._replay = Replay(network, memory)
         self._meter = ChainMeter(network, memory.alignment_bytes)
         self._grid_budget = Budget(
             capacity_bytes=int(memory.capacity_bytes * CAPACITY_SHARES[0]),

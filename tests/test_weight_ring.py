@@ -21,11 +21,10 @@ from stowplan.passes.latency import latency_model
 from stowplan.passes.pipeline import run_pipeline
 from stowplan.passes.planner import PlanOptions
 from stowplan.passes.tile_groups import groups_of, parse_cuts
-from stowplan.passes.tile_replay import Replay
-from stowplan.passes.tiling.build import jobs_of
-from stowplan.passes.tiling.candidate import Candidate
-from stowplan.passes.tiling.demand import TileDemands
+from stowplan.passes.tiling.build import build, jobs_of
 from stowplan.passes.tiling.network import Network
+from stowplan.passes.tiling.pieces import Pieces
+from stowplan.passes.tiling.replay import Replay
 from stowplan.recipe import Recipe, model_path
 from stowplan.simulator.engine import simulate
 from stowplan.simulator.lower import lower
@@ -164,10 +163,8 @@ def test_a_replay_streams_what_the_built_graph_does(buffer_bytes: int) -> None:
     rest = range(3, len(network.units))
     text = ";".join(["0-3/8@2/2@3", *(f"{i}:1x2" if i == 4 else str(i) for i in rest)])
     jobs = jobs_of(network, groups_of(network, parse_cuts(text)))
-    replayed = Replay(network, memory, 1_024).run(jobs)
-    candidate = Candidate(network, memory, jobs, 1_024, TileDemands(0, 0, {}))
-    assert replayed.moved_bytes == candidate.moved_bytes
-    graph = candidate.graph
+    replayed = Replay(network, memory).run(jobs)
+    graph = build(network, jobs, Pieces(network, jobs, memory))
     order = tuple(op.name for op in graph.operators)
     still = Plan(graph.hash, "", "", False, order, (), (), Proof("offchip", 0, 0, "", ""))
     assert sum(replayed.streamed.values()) == traffic(graph, still, memory).streamed_bytes

@@ -1,10 +1,9 @@
 """Build the tiled graph from groups: tile tensors, tile operators, in depth-first order.
 
-Every tensor is cut where some tile of its producer or of a reader begins or ends; a tile operator
-reads the pieces its regions meet and writes those inside its own.
+A tile operator reads the pieces its regions meet and writes those inside its own.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from stowplan.ir.graph import Attribute, Graph, Operator, Tensor
@@ -15,7 +14,6 @@ from stowplan.passes.tiling.choose import Group
 from stowplan.passes.tiling.grids import jobs_of_grid
 from stowplan.passes.tiling.network import Network, partial_name
 from stowplan.passes.tiling.pieces import Job, Pieces
-from stowplan.passes.tiling.slabs import Steps
 from stowplan.passes.tiling.stripes import chain_tiles
 
 
@@ -40,23 +38,20 @@ def _jobs(network: Network, group: Group) -> Iterator[Job]:
 def build(
     network: Network,
     jobs: Sequence[Job],
-    joined_bytes: int,
+    pieces: Pieces,
     dissolve: bool = False,
-    slabs: Mapping[str, Steps] | None = None,
 ) -> Graph:
     """The tiled graph; operators that nothing cuts stay as they are.
 
     Args:
         network: the graph to tile.
         jobs: its tiles in the order in which they run.
-        joined_bytes: contiguous pieces are joined into storages of at least this size.
+        pieces: what they read and write.
         dissolve: views disappear into their readers even where no tensor is cut.
-        slabs: extents of the storages of tensors where these are decided already.
     """
     graph = network.graph
     if not dissolve and uncut(network, jobs):
         return graph
-    pieces = Pieces(network, jobs, joined_bytes, slabs)
     sunk = sunk_views(network, pieces)
     kept = [view for view in network.views if sunk.isdisjoint(view.outputs)]
     builder = _Builder(network, pieces, sunk)

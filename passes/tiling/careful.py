@@ -19,6 +19,7 @@ from stowplan.passes.tiling.costs import Budget
 from stowplan.passes.tiling.demand import demands
 from stowplan.passes.tiling.grids import Grid, find_grid, least_bytes
 from stowplan.passes.tiling.network import Network, Unit
+from stowplan.passes.tiling.pieces import Pieces
 from stowplan.passes.tiling.slabs import (
     Steps,
     channels_first,
@@ -100,7 +101,8 @@ class CarefulTiles:
                 for unit, capacity in zip(self._network.units, capacities, strict=True)
             ]
             jobs = jobs_of(self._network, groups)
-            graph = build(self._network, jobs, memory.alignment_bytes, slabs=storages)
+            pieces = Pieces(self._network, jobs, memory, storages)
+            graph = build(self._network, jobs, pieces)
             over: dict[int, float] = {}
             for op, demand in zip(graph.operators, demands(graph, memory), strict=True):
                 unit = index.get(op.parent or op.name)

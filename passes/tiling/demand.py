@@ -76,20 +76,20 @@ class TileMeter:
     are looked for once as long as its tensor lies in the same ones.
     """
 
-    def __init__(self, network: Network, memory: MemorySpec, joined_bytes: int) -> None:
-        self._network, self._memory, self._joined_bytes = network, memory, joined_bytes
+    def __init__(self, network: Network, memory: MemorySpec) -> None:
+        self._network, self._memory = network, memory
         self._whole = Demands(network.graph, memory)
         self._layouts: dict[str, object] = {}
         self._met: dict[str, dict[Box, Mapping[object, int]]] = {}
 
-    def measure(self, jobs: Sequence[Job]) -> TileDemands:
-        """What the operators of the graph that ``build`` makes of ``jobs`` need."""
+    def measure(self, jobs: Sequence[Job], pieces: Pieces) -> TileDemands:
+        """What the operators of the graph that ``build`` makes of them need."""
         network, capacity = self._network, self._memory.capacity_bytes
         units = {unit.operator.name: unit.index for unit in network.units}
         if uncut(network, jobs):
             needed = [(units.get(op.name), self._whole.of(op)) for op in network.graph.operators]
         else:
-            needed = list(self._needed(jobs, Pieces(network, jobs, self._joined_bytes), units))
+            needed = list(self._needed(jobs, pieces, units))
         worst: dict[int, int] = {}
         for unit, size in needed:
             if unit is not None and size > capacity:

@@ -17,11 +17,11 @@ from stowplan.ir.memory import MemorySpec
 from stowplan.passes.base import PassResult
 from stowplan.passes.problem import planning_problem
 from stowplan.passes.tiling.build import jobs_of
-from stowplan.passes.tiling.candidate import Candidate
+from stowplan.passes.tiling.candidate import Candidate, TilingMeters
 from stowplan.passes.tiling.careful import CarefulTiles
 from stowplan.passes.tiling.choose import PANELS, choose
 from stowplan.passes.tiling.costs import ArrayShape, Budget, ChainMeter
-from stowplan.passes.tiling.demand import TileDemands, TileMeter, demands
+from stowplan.passes.tiling.demand import TileDemands, demands
 from stowplan.passes.tiling.grids import Grid, find_grid, smallest_tile
 from stowplan.passes.tiling.network import Network, Unit
 from stowplan.passes.tiling.sizes import fixed_grids, parse_rules
@@ -46,8 +46,6 @@ OPERANDS = 4
 """Transfers a tile is taken to wait for: data, weights, a residual, the result."""
 PLACING_SHARE = 0.01
 """Share of the bytes moved that chains in panels have to save by an estimate without addresses."""
-JOINED_SHARE = 64
-"""Contiguous pieces smaller than the scratchpad divided by this share a storage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,9 +254,7 @@ class _Sizes:
         self._capacity = memory.capacity_bytes
         self._meter = ChainMeter(network, memory.alignment_bytes)
         self._fixed = fixed_grids(network, parse_rules(options.sizes))
-        self._joined = max(4 * memory.alignment_bytes, memory.capacity_bytes // JOINED_SHARE)
-        self._memory = memory
-        self._tiles = TileMeter(network, memory, self._joined)
+        self._meters = TilingMeters(network, memory)
         self._shares = [1.0] * len(network.units)
         self._grids: dict[tuple[object, ...], Grid] = {}
         self._seen: set[tuple[object, ...]] = set()
@@ -283,9 +279,7 @@ class _Sizes:
         if key in self._seen:
             return None
         self._seen.add(key)
-        jobs = jobs_of(network, groups)
-        needed = self._tiles.measure(jobs)
-        return Candidate(network, self._memory, jobs, self._joined, needed)
+        return Candidate(self._meters, jobs_of(network, groups))
 
     def shrink(self, needed: TileDemands) -> bool:
         """Give operators whose tiles do not fit smaller tiles; False when nothing can be done."""

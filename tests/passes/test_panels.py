@@ -9,16 +9,15 @@ from stowplan.ir.graph import Graph, Operator, Role, Tensor
 from stowplan.ir.memory import MemorySpec
 from stowplan.ir.verify import verify
 from stowplan.passes.tile_groups import Cut, group_of, groups_of
-from stowplan.passes.tile_replay import Replay
 from stowplan.passes.tile_search import SearchLimits, search_tilings
 from stowplan.passes.tiling.build import jobs_of
 from stowplan.passes.tiling.costs import Budget, ChainMeter
 from stowplan.passes.tiling.network import Network
+from stowplan.passes.tiling.replay import Replay
 from stowplan.passes.tiling.stripes import chain_tiles
 from stowplan.passes.tiling.tile import Tile
 
 ROWS, COLUMNS, CHANNELS, LAYERS = 24, 160, 8, 4
-JOINED = 1_024
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +82,7 @@ def test_halo_columns_cost_what_is_shared_and_no_replay_moves_more(
     weights = meter.weight_bytes(group.units) * (stripes * panels - 1)
     assert cost.again_bytes - weights == 2 * column * (2 * (LAYERS - 1) + 1) * (panels - 1)
     memory = MemorySpec(cost.working_bytes, 1, stream_weights=True)
-    replayed = Replay(network, memory, JOINED).run(jobs_of(network, [group]))
+    replayed = Replay(network, memory).run(jobs_of(network, [group]))
     assert not replayed.over_bytes
     compulsory = 2 * column * COLUMNS + meter.weight_bytes(group.units)
     assert 0 < replayed.moved_bytes - compulsory <= cost.again_bytes
@@ -115,9 +114,9 @@ def test_wide_maps_are_cut_in_panels_and_move_less(network: Network) -> None:
     """Four rows of four maps do not fit, so stripes alone cannot pass them on."""
     size = 12 << 10
     memory = MemorySpec(size, 64, stream_weights=True)
-    plain, *_, found = search_tilings(network, memory, JOINED, SearchLimits(40, 200))
+    plain, *_, found = search_tilings(network, memory, SearchLimits(40, 200))
     assert any(cut.panels > 1 for cut in found) and not any(cut.panels > 1 for cut in plain)
-    replay = Replay(network, memory, JOINED)
+    replay = Replay(network, memory)
     moved = [replay.run(jobs_of(network, groups_of(network, cuts))) for cuts in (plain, found)]
     assert not any(each.over_bytes for each in moved)
     assert moved[1].moved_bytes + 200 * moved[1].tiles < moved[0].moved_bytes + 200 * moved[0].tiles

@@ -11,11 +11,12 @@ from stowplan.ir.memory import MemorySpec
 from stowplan.passes.grid_moves import Loops, regridded
 from stowplan.passes.layer_search import TilePrice, search_layers
 from stowplan.passes.tile_groups import Cut, groups_of
-from stowplan.passes.tile_replay import Replay
 from stowplan.passes.tiling.build import build, jobs_of
 from stowplan.passes.tiling.demand import TileDemands, TileMeter, demands
 from stowplan.passes.tiling.grids import TERMS
 from stowplan.passes.tiling.network import Network
+from stowplan.passes.tiling.pieces import Pieces
+from stowplan.passes.tiling.replay import Replay
 
 CAPACITY = 6_000
 
@@ -64,22 +65,23 @@ def test_measured_tiles_take_what_built_ones_take(
 ) -> None:
     network = Network(graph, tracked)
     memory = MemorySpec(CAPACITY, 64, stream_weights=not tracked)
-    meter = TileMeter(network, memory, 512)
+    meter = TileMeter(network, memory)
     for _ in range(3):
         cuts = []
         for unit in network.units:
             grids: list[Loops] = list(regridded(network, unit, ((TERMS, 2),) * (unit.terms > 1)))
             cuts.append(Cut(unit.index, unit.index + 1, grid=data.draw(st.sampled_from(grids))))
         jobs = jobs_of(network, groups_of(network, cuts))
-        built = build(network, jobs, 512)
-        assert meter.measure(jobs) == expected(network, built, memory)
+        pieces = Pieces(network, jobs, memory)
+        built = build(network, jobs, pieces)
+        assert meter.measure(jobs, pieces) == expected(network, built, memory)
 
 
 @pytest.mark.parametrize("size", [3_000, 6_000, 12_000, 1 << 20])
 def test_no_near_grid_of_a_layer_that_fits_moves_less(graph: Graph, size: int) -> None:
     network, memory = Network(graph, False), MemorySpec(size, 64)
-    replay = Replay(network, memory, 512)
-    cuts = search_layers(network, memory, 512, TilePrice(8_448, 256))
+    replay = Replay(network, memory)
+    cuts = search_layers(network, memory, TilePrice(8_448, 256))
     assert not replay.run(jobs_of(network, groups_of(network, cuts))).misfits
     units = network.units
 

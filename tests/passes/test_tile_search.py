@@ -22,16 +22,15 @@ from stowplan.passes.planner import PlanOptions
 from stowplan.passes.problem import PlanningProblem, planning_problem
 from stowplan.passes.takeovers import takeovers
 from stowplan.passes.tile_groups import Cut, TileGroups, groups_of, parse_cuts, print_cuts
-from stowplan.passes.tile_replay import Replay
 from stowplan.passes.tile_search import SearchLimits, search_tilings
 from stowplan.passes.tiling.build import jobs_of
 from stowplan.passes.tiling.grids import TERMS
 from stowplan.passes.tiling.network import Network
+from stowplan.passes.tiling.replay import Replay
 from stowplan.recipe import Recipe
 from stowplan.targets.load import load_target
 
 MODEL = "light:squeezenet"
-JOINED = 1_024
 
 axes = st.integers(0, 5)
 counts = st.integers(2, 99)
@@ -92,7 +91,7 @@ def test_texts_of_groups_come_back(parts: list[object], sums: bool) -> None:
             cuts.append(Cut(first, first + 1, grid=loops))
     text = print_cuts(cuts)
     assert parse_cuts(text) == tuple(cuts)
-    one = TileGroups(groups=text, joined=7)
+    one = TileGroups(groups=text, capacity=7)
     assert parse_pipeline(print_pipeline((one,))) == (one,)
 
 
@@ -158,8 +157,8 @@ def test_a_replay_counts_what_the_built_graph_moves(graph: Graph, tracked: bool)
     network = Network(graph, tracked)
     for text, size in product(tilings(network), (24 << 10, 48 << 10, 1 << 20)):
         jobs = jobs_of(network, groups_of(network, parse_cuts(text)))
-        replayed = Replay(network, memory(size, tracked), JOINED).run(jobs)
-        built = TileGroups(text, JOINED, tracked).apply(graph).graph
+        replayed = Replay(network, memory(size, tracked)).run(jobs)
+        built = TileGroups(text, size, track_weights=tracked).apply(graph).graph
         problem = planning_problem(built, memory(size, tracked))
         demands = [problem.demand(o) for o in range(problem.operators)]
         assert replayed.tiles == problem.operators
@@ -173,10 +172,10 @@ def test_a_replay_counts_what_the_built_graph_moves(graph: Graph, tracked: bool)
 
 def test_a_longer_search_is_no_worse_and_repeats_itself(graph: Graph) -> None:
     network, spec = Network(graph, False), memory(40 << 10)
-    replay = Replay(network, spec, JOINED)
+    replay = Replay(network, spec)
 
     def price(replays: float) -> tuple[int, str]:
-        *_, cuts = search_tilings(network, spec, JOINED, SearchLimits(replays, 100))
+        *_, cuts = search_tilings(network, spec, SearchLimits(replays, 100))
         assert [(a.last, b.first) for a, b in pairwise(cuts)] == [
             (b.first, b.first) for b in cuts[1:]
         ]
@@ -191,8 +190,8 @@ def test_a_longer_search_is_no_worse_and_repeats_itself(graph: Graph) -> None:
 
 def test_layers_alone_fit_and_none_is_cut_better_by_rows_or_channels(graph: Graph) -> None:
     network, spec = Network(graph, False), memory(20 << 10)
-    replay = Replay(network, spec, JOINED)
-    cuts = search_layers(network, spec, JOINED, TilePrice(100, 1))
+    replay = Replay(network, spec)
+    cuts = search_layers(network, spec, TilePrice(100, 1))
     assert not replay.run(jobs_of(network, groups_of(network, cuts))).misfits
     assert all(cut.last == cut.first + 1 for cut in cuts)
 

@@ -122,7 +122,7 @@ def cut(imported: ImportedModel, stripes: int, panels: int) -> Graph | None:
     (group,) = groups_of(network, parse_cuts(text))
     if group.chain is None or chain_tiles(network, group.units, group.chain.loops) is None:
         return None
-    tiled = TileGroups(text, joined=64).apply(graph).graph
+    tiled = TileGroups(text).apply(graph).graph
     verify(tiled)
     return tiled
 

@@ -49,14 +49,15 @@ class Replayed:
 class Replay:
     """Replays tiles of one network; remembers what tiles read, and is mutable only in that."""
 
-    def __init__(self, network: Network, memory: MemorySpec, joined_bytes: int) -> None:
-        self._network, self._memory, self._joined_bytes = network, memory, joined_bytes
+    def __init__(self, network: Network, memory: MemorySpec) -> None:
+        self._network, self._memory = network, memory
         self._reads: dict[tuple[int, Box, Interval | None], list[tuple[int, str, Box]]] = {}
         self._replaceable: dict[int, frozenset[int]] = {}
 
-    def run(self, jobs: Sequence[Job]) -> Replayed:
+    def run(self, jobs: Sequence[Job], pieces: Pieces | None = None) -> Replayed:
         """Cost of ``jobs``, run one after another by themselves."""
-        problem, parents = self._problem(jobs)
+        pieces = pieces or Pieces(self._network, jobs, self._memory)
+        problem, parents = self._problem(jobs, pieces)
         streamed = self._streamed(jobs)
         capacity = self._memory.capacity_bytes
         demands = [problem.demand(o) for o in range(problem.operators)]
@@ -115,9 +116,9 @@ class Replay:
             self._replaceable[unit.index] = found if single else frozenset()
         return self._replaceable[unit.index]
 
-    def _problem(self, jobs: Sequence[Job]) -> tuple[PlanningProblem, list[str]]:
+    def _problem(self, jobs: Sequence[Job], pieces: Pieces) -> tuple[PlanningProblem, list[str]]:
         """The tiles as a planning problem without a graph, and each storage's tensor."""
-        rows = _Rows(self._network, self._memory, jobs, self._joined_bytes)
+        rows = _Rows(self._network, self._memory, jobs, pieces)
         reads = [self._read(job.unit, job.box, job.terms) for job in jobs]
         for job, read in zip(jobs, reads, strict=True):
             rows.touch(job, read)
@@ -162,7 +163,7 @@ class _Rows:
     """Storages and accesses while tiles are added in order; mutable."""
 
     def __init__(
-        self, network: Network, memory: MemorySpec, jobs: Sequence[Job], joined_bytes: int
+        self, network: Network, memory: MemorySpec, jobs: Sequence[Job], pieces: Pieces
     ) -> None:
         self.storages: list[Storage] = []
         self.parents: list[str] = []
@@ -170,7 +171,7 @@ class _Rows:
         self.defines: list[tuple[int, ...]] = []
         self.updates: list[tuple[int, ...]] = []
         self.pairs: list[tuple[tuple[int, int], ...]] = []
-        self.pieces = Pieces(network, jobs, joined_bytes)
+        self.pieces = pieces
         self._network, self._memory = network, memory
         units = {job.unit.index for job in jobs}
         self._inside = {name for job in jobs for name in job.unit.operator.outputs}
