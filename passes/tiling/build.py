@@ -50,7 +50,7 @@ def build(
         dissolve: views disappear into their readers even where no tensor is cut.
     """
     graph = network.graph
-    if not dissolve and uncut(network, jobs):
+    if not dissolve and uncut(network, jobs, pieces):
         return graph
     sunk = sunk_views(network, pieces)
     kept = [view for view in network.views if sunk.isdisjoint(view.outputs)]
@@ -66,10 +66,10 @@ def build(
     return _with_views(graph.replace(tuple(tensors), tuple(operators)), kept)
 
 
-def uncut(network: Network, jobs: Sequence[Job]) -> bool:
-    """Whether the jobs are the graph's own operators."""
+def uncut(network: Network, jobs: Sequence[Job], pieces: Pieces) -> bool:
+    """Whether the jobs are the graph's own operators, and its views can stay."""
     whole = (job.terms is None and job.box == network.whole(job.unit) for job in jobs)
-    return not network.apart and all(whole)
+    return not network.apart and all(whole) and all(map(pieces.hold, network.views))
 
 
 def sunk_views(network: Network, pieces: Pieces) -> frozenset[str]:
@@ -80,13 +80,14 @@ def sunk_views(network: Network, pieces: Pieces) -> frozenset[str]:
 def _sinks(network: Network, pieces: Pieces, name: str) -> bool:
     """Whether a view disappears into its readers.
 
-    One that only reinterprets a tensor which nothing cuts stays: it costs nothing. Others would
-    later make their parts one storage, which is more than the tiles were sized for.
+    One that only reinterprets a tensor which nothing cuts stays: it costs nothing, provided that
+    both fit until they become one storage. Others would later make their parts one storage, which
+    is more than the tiles were sized for.
     """
     view = network.view(name)
     if view is None:
         return False
-    if view.kind not in REINTERPRETATIONS:
+    if view.kind not in REINTERPRETATIONS or not pieces.hold(view):
         return True
     return any(pieces.tiled(each) or _sinks(network, pieces, each) for each in view.inputs)
 

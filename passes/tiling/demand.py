@@ -86,7 +86,7 @@ class TileMeter:
         """What the operators of the graph that ``build`` makes of them need."""
         network, capacity = self._network, self._memory.capacity_bytes
         units = {unit.operator.name: unit.index for unit in network.units}
-        if uncut(network, jobs):
+        if uncut(network, jobs, pieces):
             needed = [(units.get(op.name), self._whole.of(op)) for op in network.graph.operators]
         else:
             needed = list(self._needed(jobs, pieces, units))

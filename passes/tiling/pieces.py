@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise, product
 from math import prod
 
-from stowplan.ir.graph import Alias, Interval, Tensor
+from stowplan.ir.graph import Alias, Interval, Operator, Tensor
 from stowplan.ir.memory import MemorySpec
 from stowplan.passes.tiling.boxes import Box, extents, full
 from stowplan.passes.tiling.lattice import Lattice, finest, without_slivers
@@ -56,7 +56,7 @@ class Pieces:
         memory: MemorySpec,
         slabs: Mapping[str, Steps] | None = None,
     ) -> None:
-        self._network = network
+        self._network, self._memory = network, memory
         touched: dict[str, dict[Box, int]] = {}
         written: dict[str, dict[Box, int]] = {}
         for job in jobs:
@@ -70,7 +70,7 @@ class Pieces:
                 self._note(written, name, job.box)
         self._slabs = {name: steps for name, steps in (slabs or {}).items() if name in touched}
         self._lattices = {
-            name: self._lattice(name, regions, written.get(name, {}), memory)
+            name: self._lattice(name, regions, written.get(name, {}))
             for name, regions in touched.items()
         }
         self._whole = {name: full(network.graph.tensor[name].shape) for name in touched}
@@ -83,17 +83,19 @@ class Pieces:
             found[box] = found.get(box, 0) + 1
 
     def _lattice(
-        self,
-        name: str,
-        touched: Mapping[Box, int],
-        written: Mapping[Box, int],
-        memory: MemorySpec,
+        self, name: str, touched: Mapping[Box, int], written: Mapping[Box, int]
     ) -> Lattice:
         """Where a tensor is cut; what streams, or lies in slabs, is never read but in part."""
         tensor = self._network.graph.tensor[name]
         if name in self._slabs or self._network.streamed(name):
-            return finest(tensor, touched, memory)
-        return without_slivers(tensor, touched, written, memory)
+            return finest(tensor, touched, self._memory)
+        return without_slivers(tensor, touched, written, self._memory)
+
+    def hold(self, op: Operator) -> bool:
+        """Whether all operands of an operator fit the scratchpad at once."""
+        names = {*op.inputs, *op.outputs}
+        sizes = (self._network.graph.tensor[name].size_bytes for name in names)
+        return sum(map(self._memory.aligned, sizes)) <= self._memory.capacity_bytes
 
     def tiled(self, tensor: str) -> bool:
         """Whether the tensor lies in several storages."""

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from onnx import helper
+from tests.ir.onnx_models import save
 
 import stowplan
 from stowplan.errors import InfeasiblePlanError, UsageError
@@ -212,3 +214,24 @@ def test_reshaped_boxes_hold_every_element(
 def test_usual_pipeline_puts_tiling_before_views() -> None:
     passes = default_pipeline("int8", Tile(capacity=1 << 16)).split(",")
     assert passes.index("tile{capacity=65536}") < passes.index("elide-views")
+
+
+def test_a_view_too_large_before_it_is_elided_cuts_nothing(tmp_path: Path) -> None:
+    """Operand and result of a Reshape are two storages until they become one."""
+    made = np.random.default_rng(0).standard_normal
+    shapes = {"w": (16, 96), "v": (96, 8), "u": (8, 512)}
+    constants = {name: made(shape, dtype=np.float32) for name, shape in shapes.items()}
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["a"]),
+        helper.make_node("Reshape", ["a", "s"], ["b"]),
+        helper.make_node("MatMul", ["b", "v"], ["c"]),
+        helper.make_node("MatMul", ["c", "u"], ["y"]),
+    ]
+    wide = {**constants, "s": np.array([1, 64, 96], np.int64)}
+    model = save(tmp_path, nodes, {"x": (64, 16)}, {"y": None}, wide)
+    compiled = stowplan.compile(
+        model, "edge-npu", "greedy", overrides=[f"scratchpad.size={64 * 96 * 4 + 8192}"]
+    )
+    assert "a" in {tensor.name for tensor in compiled.graph.tensors}
+    assert sum((op.parent or op.name) == "MatMul_3" for op in compiled.graph.operators) > 1
+    compiled.prove()

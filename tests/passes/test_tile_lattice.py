@@ -1,5 +1,6 @@
 """Where tensors are cut: what tiles hold is counted right, and leaving cuts out makes it less."""
 
+from itertools import pairwise
 from math import prod
 
 from hypothesis import given, settings
@@ -30,7 +31,7 @@ def grids(draw: st.DrawFn) -> list[Box]:
     tiles: list[Box] = [()]
     for extent in SHAPE:
         cuts = sorted({0, extent, *draw(st.lists(st.integers(0, extent), max_size=2))})
-        sides = list(zip(cuts, cuts[1:], strict=False))
+        sides = list(pairwise(cuts))
         tiles = [(*tile, side) for tile in tiles for side in sides]
     return tiles
 
@@ -39,9 +40,7 @@ def held(tensor: Tensor, lattice: Lattice, touched: dict[Box, int]) -> int:
     """Bytes of the storages that each region meets, storage by storage."""
     storages: list[Box] = [()]
     for side in lattice.storages:
-        storages = [
-            (*storage, each) for storage in storages for each in zip(side, side[1:], strict=False)
-        ]
+        storages = [(*storage, each) for storage in storages for each in pairwise(side)]
     total = 0
     for box, times in touched.items():
         for storage in storages:
@@ -90,6 +89,11 @@ def test_slivers_between_readers_are_left_out() -> None:
     after = without_slivers(tensor, touched, written, MEMORY)
     assert len(after.sides[3]) < len(before.sides[3])
     assert held(tensor, after, touched) < held(tensor, before, touched)
+
+
+def test_a_scalar_is_never_cut() -> None:
+    tensor = Tensor("x", (), DType.FLOAT32)
+    assert without_slivers(tensor, {(): 2}, {(): 1}, MEMORY) == Lattice(())
 
 
 def test_what_wastes_little_is_cut_wherever_tiles_begin() -> None:
