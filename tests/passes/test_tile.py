@@ -2,6 +2,7 @@
 
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -227,7 +228,7 @@ def test_a_view_too_large_before_it_is_elided_cuts_nothing(tmp_path: Path) -> No
         helper.make_node("MatMul", ["b", "v"], ["c"]),
         helper.make_node("MatMul", ["c", "u"], ["y"]),
     ]
-    wide = {**constants, "s": np.array([1, 64, 96], np.int64)}
+    wide: dict[str, Any] = {**constants, "s": np.array([1, 64, 96], np.int64)}
     model = save(tmp_path, nodes, {"x": (64, 16)}, {"y": None}, wide)
     compiled = stowplan.compile(
         model, "edge-npu", "greedy", overrides=[f"scratchpad.size={64 * 96 * 4 + 8192}"]
