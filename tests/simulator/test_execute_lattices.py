@@ -42,12 +42,9 @@ def imported() -> ImportedModel:
         name = f"w{number}"
         shape = (CHANNELS, CHANNELS // group, kernel, kernel)
         constants[name] = np.random.default_rng(number).standard_normal(shape, dtype=np.float32)
-        window: dict[str, Any] = {
-            "kernel_shape": [kernel] * 2,
-            "strides": [stride] * 2,
-            "pads": [kernel // 2] * 4,
-        }
-        nodes.append(helper.make_node("Conv", ["a", name], [f"y{number}"], group=group, **window))
+        window: dict[str, Any] = {"kernel_shape": [kernel] * 2, "pads": [kernel // 2] * 4}
+        window |= {"strides": [stride] * 2, "group": group}
+        nodes.append(helper.make_node("Conv", ["a", name], [f"y{number}"], **window))
     outputs = dict.fromkeys(f"y{number}" for number in range(len(readers)))
     with tempfile.TemporaryDirectory() as folder:
         path = save(Path(folder), nodes, {"x": (1, CHANNELS, ROWS, COLUMNS)}, outputs, constants)
