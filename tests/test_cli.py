@@ -79,6 +79,15 @@ def test_default_planner_is_the_best_one(run: Runner) -> None:
     assert result["planner"] == "exact"
 
 
+@pytest.mark.parametrize(
+    "asked", [("--objective", "energy"), ("--set", "weight_buffer.keeps=true")]
+)
+def test_default_planner_knows_what_is_asked(run: Runner, asked: tuple[str, str]) -> None:
+    outcome = run("compile", MODEL, *asked, "--time-limit", "2", "--format", "json")
+    assert outcome.code == 0
+    assert json.loads(outcome.out)["planner"] == "lns"
+
+
 def test_out_folder_holds_every_file(folder: Path) -> None:
     names = {"plan.json", "report.json", "report.html", "memory_map.svg", "trace.json", "graph.txt"}
     assert {path.name for path in folder.iterdir()} == names

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from stowplan.simulator.result import SimResult
 
 DEFAULT_TIME_LIMIT_S = 10.0
-PREFERRED_PLANNERS = ("exact", "greedy")
+PREFERRED_PLANNERS = ("exact", "lns", "greedy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +232,7 @@ def plan_problem(problem: Problem, planner: str | None, options: PlanOptions) ->
     from stowplan.planners import get_planner
 
     began = perf_counter()
-    name = planner or default_planner()
+    name = planner or default_planner(problem.target, options)
     with Interrupt() as interrupt:
         asked = options.cancelled
         options = replace(options, cancelled=lambda: asked() or interrupt.requested())
@@ -274,11 +274,18 @@ def rebuild(model: str | Path | Graph, plan: Plan, target: Target | None = None)
     return problem
 
 
-def default_planner() -> str:
-    """Name of the planner used when none is asked for."""
+def default_planner(target: Target, options: PlanOptions) -> str:
+    """Name of the planner used when none is asked for: the best that knows what is asked.
+
+    The branch and bound of ``exact`` knows neither energy nor weights that stream or not depending
+    on the order.
+    """
     from stowplan.planners import planner_names
 
-    return next(name for name in PREFERRED_PLANNERS if name in planner_names())
+    keeps = target.memory_spec(options.track_weights).keeps_weights
+    unknown = {"exact"} if keeps or options.objective == "energy" else set[str]()
+    installed = {*planner_names()} - unknown
+    return next(name for name in PREFERRED_PLANNERS if name in installed)
 
 
 @dataclass

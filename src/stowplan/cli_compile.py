@@ -119,10 +119,10 @@ def run_compile(
     from stowplan.report.text import summary_lines
 
     began = time.monotonic()
-    name = planner or default_planner()
     with LiveLine() as live:
         live.stage("importing")
         problem = prepare(model, recipe)
+        name = planner or default_planner(problem.target, options)
         try:
             compiled = plan_live(problem, name, options, live)
         except InfeasiblePlanError as error:

@@ -195,7 +195,8 @@ def prove_command(
             )
             options = PlanOptions(time_limit_s=time_limit, seed=seed, track_weights=track_weights)
             problem = prepare(model, recipe)
-            compiled = plan_live(problem, planner or default_planner(), options, live)
+            name = planner or default_planner(problem.target, options)
+            compiled = plan_live(problem, name, options, live)
         live.stage("proving by execution")
         proof = compiled.prove(seed)
     result = {"status": "ok", "model": model, "planner": compiled.plan.planner, "proof": proof}
