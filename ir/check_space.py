@@ -109,8 +109,8 @@ def _meetings(
     start = np.array([r.reserved_from for r in placed], dtype=np.int64)
     low = np.array([r.address for r in placed], dtype=np.int64)
     high = low + np.array([size_bytes[r.storage] for r in placed], dtype=np.int64)
-    for i, residency in enumerate(placed):
-        last = int(np.searchsorted(start, residency.end))
+    lasts = np.searchsorted(start, [r.end for r in placed]).tolist()
+    for i, (residency, last) in enumerate(zip(placed, lasts, strict=True)):
         window = slice(i + 1, last)
         meets = (low[window] < high[i]) & (high[window] > low[i])
         for j in np.flatnonzero(meets):

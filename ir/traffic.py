@@ -63,13 +63,7 @@ def traffic(graph: Graph, plan: Plan, memory: MemorySpec) -> Traffic:
         memory: the memory planned for; weights stream only where both it and the plan say so.
     """
     facts = facts_of(graph)
-    moved = Counter(
-        (transfer.kind, transfer.storage)
-        for transfer in plan.transfers
-        if transfer.storage in facts.size_bytes
-    )
-    loaded = {storage for kind, storage in moved if kind is TransferKind.LOAD}
-    stored = {storage for kind, storage in moved if kind is TransferKind.STORE}
+    loaded, stored = _moved(facts, plan, TransferKind.LOAD), _moved(facts, plan, TransferKind.STORE)
     streamed, streamed_ranges = _streamed(facts, plan, memory)
     reads, writes, read_ranges, written_ranges = _direct(facts, plan)
     for storage, ranges in streamed_ranges.items():
@@ -82,8 +76,8 @@ def traffic(graph: Graph, plan: Plan, memory: MemorySpec) -> Traffic:
         for name in facts.final
     )
     return Traffic(
-        loaded_bytes=_moved_bytes(facts, moved, TransferKind.LOAD),
-        stored_bytes=_moved_bytes(facts, moved, TransferKind.STORE),
+        loaded_bytes=sum(n * facts.size_bytes[storage] for storage, n in loaded.items()),
+        stored_bytes=sum(n * facts.size_bytes[storage] for storage, n in stored.items()),
         streamed_bytes=streamed,
         direct_read_bytes=reads,
         direct_written_bytes=writes,
@@ -97,8 +91,10 @@ def peak_bytes(graph: Graph, plan: Plan) -> int:
     return max((r.address + sizes.get(r.storage, 0) for r in plan.residencies), default=0)
 
 
-def _moved_bytes(facts: Facts, moved: Counter[tuple[TransferKind, str]], kind: TransferKind) -> int:
-    return sum(n * facts.size_bytes[storage] for (k, storage), n in moved.items() if k is kind)
+def _moved(facts: Facts, plan: Plan, kind: TransferKind) -> Counter[str]:
+    """How often each storage is moved."""
+    moved = Counter(transfer.storage for transfer in plan.transfers if transfer.kind is kind)
+    return Counter({storage: n for storage, n in moved.items() if storage in facts.size_bytes})
 
 
 def _streamed(
