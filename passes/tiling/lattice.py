@@ -79,7 +79,7 @@ def without_slivers(
         memory: the scratchpad.
     """
     found = finest(tensor, touched, memory)
-    if all(len(side) <= 2 for side in found.sides):
+    if all(len(side) <= 2 for side in found.sides) or _sound(tensor, found, memory):
         return found
     needed = sum(bytes_of(tensor, box) * times for box, times in touched.items())
     held = _Held(tensor, touched, memory)
@@ -95,6 +95,15 @@ def without_slivers(
                 if size < least or (size == least and trial != found.sides):
                     found, least = lattice, size
     return found
+
+
+def _sound(tensor: Tensor, lattice: Lattice, memory: MemorySpec) -> bool:
+    """Whether tiles cannot hold too much: every piece a storage, the least with little padding."""
+    if lattice.storages != lattice.sides:
+        return False
+    least = prod(min(upper - lower for lower, upper in pairwise(side)) for side in lattice.sides)
+    least = least * tensor.dtype.bits // 8
+    return least + memory.alignment_bytes < WASTE * least
 
 
 def _joined_bytes(memory: MemorySpec) -> int:
