@@ -111,10 +111,10 @@ class _Layer:
     ) -> None:
         self._network, self._memory, self._unit = network, memory, unit
         self._price = price
-        # Of a matrix, columns are cut as well as rows.
+        # Of pictures only rows are; of tokens, and where a matrix gives pictures, columns as well.
         rank = len(network.whole(unit))
         self._whole = (
-            frozenset({rank - 1}) if rank > 2 and unit.columns != rank - 1 else frozenset[int]()
+            frozenset({rank - 1}) if rank > 3 and unit.columns != rank - 1 else frozenset[int]()
         )
         self._replay = Replay(network, memory)
         self._known: dict[Loops, _Measured] = {}

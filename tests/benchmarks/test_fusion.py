@@ -1,8 +1,14 @@
 """The fusion benchmark's arithmetic, its baseline, and the translation for Vela."""
 
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 import pytest
 from benchmarks.fusion import METHODS, Row, is_cnn, layer_by_layer, run, tables
 from benchmarks.vela_network import layers_of
+from onnx import helper
+from tests.ir.onnx_models import save
 
 from stowplan.errors import UsageError
 from stowplan.ir.dtypes import DType
@@ -78,3 +84,22 @@ def test_networks_are_translated_layer_by_layer() -> None:
 def test_operators_vela_is_not_given_are_refused() -> None:
     with pytest.raises(UsageError, match="Concat is not translated"):
         layers_of(import_model(model_path("light:squeezenet")).graph)
+
+
+def test_a_layer_streams_its_weights_once_where_columns_can_be_cut(tmp_path: Path) -> None:
+    """Rows of tokens would have them streamed again; the residual forbids to leave it whole."""
+    made = np.random.default_rng(0).standard_normal
+    weight = made((3072, 768), dtype=np.float32)
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["a"]),
+        helper.make_node("Reshape", ["a", "s"], ["b"]),
+        helper.make_node("Add", ["b", "r"], ["y"]),
+    ]
+    inputs = {"x": (64, 3072), "r": (1, 64, 768)}
+    constants: dict[str, Any] = {"w": weight, "s": np.array([1, 64, 768], np.int64)}
+    model = str(save(tmp_path, nodes, inputs, {"y": None}, constants))
+    recipe = Recipe(overrides=("scratchpad.size=256KiB",), precision="int8")
+    made_plan = layer_by_layer(model, recipe)
+    moved = traffic(made_plan.graph, made_plan.plan, made_plan.target.memory_spec())
+    assert len(made_plan.graph.operators) > 1
+    assert moved.noncompulsory_bytes == 0
