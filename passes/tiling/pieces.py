@@ -165,21 +165,23 @@ class Pieces:
         known = self._named.get((tensor, box))
         if known is not None:
             return known
+        whole = self._whole[tensor]
         parts = [
             f"{lower}:{upper}"
-            for (lower, upper), side in zip(box, self._lattices[tensor].sides, strict=True)
-            if len(side) > 2 or (tensor in self._slabs and side[-1] > 1)
+            for (lower, upper), side, (_, extent) in zip(
+                box, self._lattices[tensor].sides, whole, strict=True
+            )
+            if len(side) > 2 or (tensor in self._slabs and extent > 1)
         ]
-        name = tensor if box == self._whole[tensor] else f"{tensor}@{','.join(parts)}"
+        name = tensor if box == whole else f"{tensor}@{','.join(parts)}"
         self._named[tensor, box] = name
         return name
 
 
 def _cells(sides: Sequence[Sequence[int]], box: Box) -> list[Box]:
     """Cells of a lattice that share an element with ``box``."""
-    return list(
-        product(*(tuple(_within(side, *each)) for side, each in zip(sides, box, strict=True)))
-    )
+    met = (tuple(_within(side, *each)) for side, each in zip(sides, box, strict=True))
+    return list(product(*met))
 
 
 def _within(bounds: Sequence[int], lower: int, upper: int) -> Iterator[Interval]:
