@@ -12,16 +12,16 @@ proposes with them, with replays of their own: they never displace what would be
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 
 from stowplan.errors import UsageError
 from stowplan.ir.memory import MemorySpec
-from stowplan.passes.grid_moves import regridded
-from stowplan.passes.tile_groups import Cut, cut_of, group_of, sinks
+from stowplan.passes.tile_groups import Cut, cut_of, group_of
+from stowplan.passes.tile_moves import Moves
 from stowplan.passes.tiling.build import jobs_of
-from stowplan.passes.tiling.choose import PANELS, choose, panel_axes
-from stowplan.passes.tiling.costs import ArrayShape, Budget, ChainCost, ChainMeter
+from stowplan.passes.tiling.choose import PANELS, choose
+from stowplan.passes.tiling.costs import ArrayShape, Budget, ChainMeter
 from stowplan.passes.tiling.grids import Grid, find_grid
 from stowplan.passes.tiling.network import Network, Unit
 from stowplan.passes.tiling.pieces import Job
@@ -37,12 +37,10 @@ CHAIN_SHARE = 0.95
 """Share of the scratchpad a new chain may fill by estimate."""
 MARGIN = 2
 """Groups on either side that are replayed with a move."""
-LONGEST_CHAIN = 40
 HOPELESS = 4
 """A tiling without panels that moves this many times what one with panels does is not improved."""
 PANEL_SHARE = 0.5
 """Replays for the search over panels, as a share of those for the search without."""
-_LADDER = tuple(sorted({n << k for n in (2, 3, 5, 7) for k in range(9)}))
 _NONE = 1 << 60
 
 
@@ -151,7 +149,7 @@ class _State:
         self._network, self._memory, self._limits = network, memory, limits
         self._replay = Replay(network, memory)
         self._meter = ChainMeter(network, memory.alignment_bytes)
-        self._grid_budget = Budget(
+        budget = Budget(
             capacity_bytes=int(memory.capacity_bytes * CAPACITY_SHARES[0]),
             working_bytes=int(memory.capacity_bytes * CHAIN_SHARE),
             kept_bytes=memory.capacity_bytes,
@@ -160,15 +158,14 @@ class _State:
             array=limits.array,
             kept_weights_bytes=memory.kept_weights_bytes,
         )
+        self._moves = Moves(self._meter, budget)
         self._jobs: dict[Cut, list[Job] | None] = {}
-        self._alone: dict[int, Cut] = {}
         self._tried: dict[tuple[Cut, ...], Score] = {}
         self._spent, self._allowed = 0.0, limits.replays
-        self._panels = False
 
     def allow_panels(self, share: float) -> None:
         """Let chains run in panels from now on, with replays of their own."""
-        self._panels = True
+        self._moves.panels = True
         self._allowed = self._spent + share * self._limits.replays
 
     def proposed(self, budget: Budget, panels: Sequence[int]) -> tuple[Cut, ...]:
@@ -210,7 +207,7 @@ class _State:
         before, after = cuts[low:at], cuts[at + 2 : high]
         current = self.score(cuts[low:high])
         trials = []
-        for move in dict.fromkeys(self._moves(cuts[at], cuts[at + 1 : at + 2])):
+        for move in dict.fromkeys(self._moves.of(cuts[at], cuts[at + 1 : at + 2])):
             score = self.score((*before, *move, *after))
             if score < current:
                 trials.append((score, move))
@@ -221,168 +218,6 @@ class _State:
             found = (*cuts[:at], *move, *cuts[at + 2 :])
             if self.score(found) < whole:
                 return found
-        return None
-
-    def _moves(self, cut: Cut, following: tuple[Cut, ...]) -> Iterator[tuple[Cut, ...]]:
-        """What may stand for a group and the one after it."""
-        if cut.last > cut.first + 1:
-            for changed in self._restriped(cut):
-                yield (changed, *following)
-            for parts in self._split(cut):
-                yield (*parts, *following)
-        else:
-            unit = self._network.units[cut.first]
-            for grid in regridded(self._network, unit, cut.grid):
-                yield (replace(cut, grid=grid), *following)
-        if following:
-            yield from self._joined(cut, following[0])
-
-    def _restriped(self, cut: Cut) -> Iterator[Cut]:
-        place = min(range(len(_LADDER)), key=lambda i: abs(_LADDER[i] - cut.stripes))
-        for step in (-4, -2, -1, 0, 1, 2, 4):
-            if 0 <= place + step < len(_LADDER) and _LADDER[place + step] != cut.stripes:
-                yield replace(cut, stripes=_LADDER[place + step])
-        if self._panels:
-            yield from self._repanelled(cut)
-
-    def _repanelled(self, cut: Cut) -> Iterator[Cut]:
-        """A chain in other numbers of panels, as fine as it is or as coarse as fits then."""
-        place = min(range(len(PANELS)), key=lambda i: abs(PANELS[i] - cut.panels))
-        for step in (-2, -1, 1, 2):
-            if 0 <= place + step < len(PANELS):
-                panels = PANELS[place + step]
-                changed = self._in_panels(replace(cut, panels=1, across=()), panels)
-                coarse = self._coarsest(cut.first, cut.last, cut.axes, panels)
-                yield from (each for each in (changed, coarse) if each is not None)
-
-    def _in_panels(self, cut: Cut, panels: int) -> Cut | None:
-        """A chain in panels, where its results can be cut so."""
-        if panels == 1:
-            return cut
-        names = sinks(self._network.units[cut.first : cut.last])
-        shapes = {name: self._network.graph.tensor[name].shape for name in names}
-        across = panel_axes(shapes, dict(zip(names, cut.axes, strict=True)))
-        if across is None or panels > min(shapes[name][axis] for name, axis in across.items()):
-            return None
-        return replace(cut, panels=panels, across=tuple(across[name] for name in names))
-
-    def _split(self, cut: Cut) -> Iterator[tuple[Cut, ...]]:
-        for middle in range(cut.first + 1, cut.last):
-            for left in self._part(cut, cut.first, middle):
-                for right in self._part(cut, middle, cut.last):
-                    yield left, right
-        yield tuple(self._single(unit) for unit in range(cut.first, cut.last))
-
-    def _part(self, cut: Cut, first: int, last: int) -> list[Cut]:
-        """Ways of running units ``[first, last)`` of a chain by themselves."""
-        if last == first + 1:
-            return [self._single(first)]
-        axes = self._axes(first, last, cut.axes[-1])
-        if axes is None:
-            return []
-        same = self._in_panels(Cut(first, last, cut.stripes, axes), cut.panels)
-        parts = (same, *self._by_estimate(first, last, axes))
-        return list(dict.fromkeys(part for part in parts if part is not None))
-
-    def _joined(self, cut: Cut, other: Cut) -> Iterator[tuple[Cut, ...]]:
-        """One chain of both groups, or a unit handed from one to the other."""
-        if other.last - cut.first <= LONGEST_CHAIN:
-            yield from ((chain,) for chain in self._chains(cut.first, other.last, cut, other))
-        if cut.last - cut.first > 1:
-            for left in self._part(cut, cut.first, cut.last - 1):
-                yield from (
-                    (left, chain) for chain in self._chains(cut.last - 1, other.last, other, cut)
-                )
-        if other.last - other.first > 1:
-            for right in self._part(other, other.first + 1, other.last):
-                yield from (
-                    (chain, right) for chain in self._chains(cut.first, cut.last + 1, cut, other)
-                )
-
-    def _chains(self, first: int, last: int, *near: Cut) -> Iterator[Cut]:
-        """Chains of units ``[first, last)``, as fine as those ``near`` and as coarse as fits."""
-        for preference in (2, 1) if self._rank(last - 1) >= 4 else (self._rank(last - 1) - 2, 0):
-            axes = self._axes(first, last, preference)
-            if axes is None:
-                continue
-            for cut in near:
-                if cut.stripes > 1:
-                    chain = self._in_panels(Cut(first, last, cut.stripes, axes), cut.panels)
-                    if chain is not None:
-                        yield chain
-            yield from self._by_estimate(first, last, axes)
-
-    def _by_estimate(self, first: int, last: int, axes: tuple[int, ...]) -> list[Cut]:
-        """A chain as coarse as fits, and where the cost model likes it better one in panels."""
-        plain = self._coarsest(first, last, axes)
-        found = [] if plain is None else [plain]
-        if self._panels:
-            best, price = plain, _NONE if plain is None else self._estimate(plain)
-            for panels in PANELS[1:]:
-                if self._least(first, last, panels) >= price:
-                    break
-                chain = self._coarsest(first, last, axes, panels)
-                if chain is not None and self._estimate(chain) < price:
-                    best, price = chain, self._estimate(chain)
-            found += [best] if best is not None and best != plain else []
-        return found
-
-    def _estimate(self, cut: Cut) -> int:
-        """What a chain costs by the cost model."""
-        cost = self._cost(cut)
-        if cost is None:
-            return _NONE
-        return cost.again_bytes + cost.rounds * (cut.last - cut.first) * self._limits.tile_bytes
-
-    def _least(self, first: int, last: int, panels: int) -> int:
-        """What a chain in that many panels costs at least."""
-        rounds, units = _LADDER[0] * panels, self._network.units[first:last]
-        weights = self._meter.again_bytes(self._grid_budget, units)
-        return weights * (rounds - 1) + rounds * len(units) * self._limits.tile_bytes
-
-    def _cost(self, cut: Cut) -> ChainCost | None:
-        units = self._network.units[cut.first : cut.last]
-        names = sinks(units)
-        axes, across = (dict(zip(names, along, strict=False)) for along in (cut.axes, cut.across))
-        panels = (across, cut.panels) if cut.panels > 1 else None
-        return self._meter.cost(self._grid_budget, units, axes, cut.stripes, panels)
-
-    def _single(self, index: int) -> Cut:
-        """A unit in the tiles the cost model likes best."""
-        if index not in self._alone:
-            grid = find_grid(self._network, self._grid_budget, self._network.units[index])
-            looped = tuple((axis, count) for axis, count in grid.counts if count > 1)
-            self._alone[index] = Cut(index, index + 1, grid=looped)
-        return self._alone[index]
-
-    def _rank(self, index: int) -> int:
-        return len(self._network.whole(self._network.units[index]))
-
-    def _axes(self, first: int, last: int, axis: int) -> tuple[int, ...] | None:
-        """``axis`` for every result that leaves the units, where all of them have it."""
-        units = self._network.units[first:last]
-        ranks = [len(self._network.graph.tensor[name].shape) for name in sinks(units)]
-        # The last dimension is never cut: rows of it are what hardware works on.
-        return None if axis < 0 or any(axis >= rank - 1 for rank in ranks) else (axis,) * len(ranks)
-
-    def _coarsest(
-        self, first: int, last: int, axes: tuple[int, ...], panels: int = 1
-    ) -> Cut | None:
-        """The fewest stripes whose working set fits by estimate."""
-        names = sinks(self._network.units[first:last])
-        extents = [
-            self._network.graph.tensor[name].shape[axis]
-            for name, axis in zip(names, axes, strict=True)
-        ]
-        for stripes in _LADDER:
-            if stripes > min(extents):
-                return None
-            chain = self._in_panels(Cut(first, last, stripes, axes), panels)
-            cost = None if chain is None else self._cost(chain)
-            if cost is None:
-                return None
-            if cost.working_bytes <= self._grid_budget.working_bytes:
-                return chain
         return None
 
     def _run(self, cuts: tuple[Cut, ...]) -> Replayed | None:
