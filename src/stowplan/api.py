@@ -407,7 +407,10 @@ def _run_passes(graph: Graph, recipe: Recipe, target: Target, usual: bool) -> Gr
             whole = _whole(graph, recipe, target)
             if recipe.tile == "never" or fits(whole, memory):
                 return whole
-        return run_pipeline(graph, default_pipeline(recipe.precision, tile))
+        tiled = run_pipeline(graph, default_pipeline(recipe.precision, tile))
+        # Tiles dissolve views that make large storages; where nothing is cut, others see to that.
+        cut = any(op.parent for op in tiled.operators)
+        return tiled if cut else _whole(graph, recipe, target)
     steps = [] if recipe.precision is None else [f"precision{{dtype={recipe.precision}}}"]
     if recipe.tile == "always" or sizes:
         steps.append(print_pass(tile))

@@ -236,3 +236,21 @@ def test_a_view_too_large_before_it_is_elided_cuts_nothing(tmp_path: Path) -> No
     assert "a" in {tensor.name for tensor in compiled.graph.tensors}
     assert sum((op.parent or op.name) == "MatMul_3" for op in compiled.graph.operators) > 1
     compiled.prove()
+
+
+def test_where_nothing_is_cut_views_make_no_storage_that_is_too_large(tmp_path: Path) -> None:
+    """The parts of a Split would be read as one storage, which does not fit beside the table."""
+    made = np.random.default_rng(0).standard_normal
+    constants = {"w": made((16, 128), dtype=np.float32)}
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["a"]),
+        helper.make_node("Split", ["a"], ["b", "c", "d"], axis=0),
+        helper.make_node("MatMul", ["b", "t"], ["y"]),
+        helper.make_node("Mul", ["c", "d"], ["z"]),
+    ]
+    inputs = {"x": (24, 16), "t": (128, 28)}
+    model = save(tmp_path, nodes, inputs, {"y": None, "z": None}, constants)
+    size = ["scratchpad.size=25600"]
+    compiled = stowplan.compile(model, "edge-npu", "greedy", overrides=size, tile="always")
+    assert not any(op.parent for op in compiled.graph.operators)
+    compiled.prove()
